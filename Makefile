@@ -1,0 +1,52 @@
+# Two commands do everything for a newcomer: `make demo` and `make test`.
+VENV ?= .venv
+PY := $(VENV)/bin/python
+RUN := . $(VENV)/bin/activate &&
+ROBOTS ?= 4
+WORLD ?= office:1
+POLICY ?= models/exported/coordinator.onnx
+SEED ?= 0
+SPEED ?= 0
+
+.PHONY: help demo test test-slow check bench setup system warm clean train
+
+help:  ## show what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+demo: setup  ## set everything up, then let four simulated robots map a building
+	$(RUN) marl_fleet demo --robots $(ROBOTS) --world $(WORLD) --policy $(POLICY) --seed $(SEED) --speed $(SPEED)
+
+test: setup  ## every fast test: at most 10 minutes on 2 cores
+	$(RUN) OMP_NUM_THREADS=1 python -m pytest -q
+
+check: setup  ## style, types of imports, duplicated names
+	$(RUN) ruff check . && lint-imports
+
+bench: setup $(VENV)/.bench  ## measure every number that the README claims (alone on the machine)
+	$(RUN) OMP_NUM_THREADS=1 python -m benchmarks
+
+train: setup  ## train the policy, evaluate it on held-back worlds, export it
+	$(RUN) python -m sim train --config config/training/quick.yaml --output runs/train
+	$(RUN) python -m sim export runs/train --output models/exported/coordinator.onnx
+
+setup: system $(VENV)/.ready
+
+system:
+	@scripts/system-libraries
+
+$(VENV)/.ready: pyproject.toml setup.py CMakeLists.txt package.xml $(wildcard msg/*.msg) $(wildcard srv/*.srv)
+	test -x $(PY) || python3 -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip
+	$(PY) -m pip install --quiet --group ros
+	$(PY) -m pip install --quiet torch==$$(sed -n 's/.*"torch==\(.*\)".*/\1/p' pyproject.toml)
+	$(RUN) pip install --quiet -e '.[train,dev]'
+	$(RUN) python -m marl_core.warm_up
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.ready
+	$(PY) -m pip install --quiet '.[bench]'
+	touch $@
+
+clean:  ## remove what was built (not runs/)
+	rm -rf $(VENV) build install log *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
