@@ -38,7 +38,6 @@ $(VENV)/.ready: pyproject.toml setup.py CMakeLists.txt package.xml $(wildcard ms
 	test -x $(PY) || python3 -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade pip
 	$(PY) -m pip install --quiet --group ros
-	$(PY) -m pip install --quiet torch==$$(sed -n 's/.*"torch==\(.*\)".*/\1/p' pyproject.toml)
 	$(RUN) pip install --quiet -e '.[train,dev]'
 	$(RUN) python -m marl_core.warm_up
 	touch $@

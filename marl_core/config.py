@@ -71,7 +71,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 def _converted(hint: Any, value: Any, source: str, key: str) -> Any:
     if is_dataclass(hint):
-        return from_mapping(hint, value, f'{source}: {key}') if isinstance(value, Mapping) else value
+        return value if isinstance(value, hint) else from_mapping(hint, value, f'{source}: {key}')
     accepted = get_args(hint) if type(hint).__name__ == 'UnionType' else (hint,)
     if float in accepted and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

@@ -1,0 +1,65 @@
+"""Configuration: overrides reach nested dataclasses; what is not known is refused by name."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from marl_core.config import from_mapping, load
+from marl_core.errors import ConfigError
+from marl_core.types import RobotModel
+
+
+@dataclass(frozen=True)
+class Inner:
+    radius_m: float = 0.2
+    beams: int = 360
+
+
+@dataclass(frozen=True)
+class Outer:
+    name: str = 'robot'
+    fast: bool = False
+    goal_m: float | None = None
+    worlds: tuple[str, ...] = ('office',)
+    inner: Inner = field(default_factory=Inner)
+
+
+def test_overrides_reach_nested_fields_and_keep_other_defaults() -> None:
+    built = from_mapping(Outer, {'name': 'a', 'goal_m': 2, 'worlds': ['maze', 'cave'], 'inner': {'beams': 10}})
+    assert built == Outer('a', goal_m=2.0, worlds=('maze', 'cave'), inner=Inner(beams=10))
+
+
+@pytest.mark.parametrize(('values', 'named'), [
+    ({'nmae': 'a'}, "unknown key 'nmae'; valid keys: name, fast, goal_m, worlds, inner"),
+    ({'inner': {'beems': 1}}, "inner: unknown key 'beems'; valid keys: radius_m, beams"),
+    ({'fast': 1}, 'fast must be bool'),
+    ({'inner': {'beams': 1.5}}, 'beams must be int'),
+    ({'inner': {'radius_m': True}}, 'radius_m must be float'),
+    ({'inner': {'radius_m': 'wide'}}, 'radius_m must be float'),
+    ({'inner': 3}, 'inner'),
+])
+def test_wrong_values_are_named(values: dict, named: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_mapping(Outer, values, 'fleet.yaml')
+    assert str(caught.value).startswith('fleet.yaml')
+    assert named in str(caught.value)
+
+
+@pytest.mark.parametrize('content', ['- a\n- b\n', 'a: [', 'just text'])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / 'broken.yaml'
+    path.write_text(content)
+    with pytest.raises(ConfigError, match='broken.yaml'):
+        load(Outer, path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match='nowhere.yaml'):
+        load(Outer, tmp_path / 'nowhere.yaml')
+
+
+def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / 'robot.yaml'
+    path.write_text('')
+    assert load(RobotModel, path) == RobotModel()
