@@ -1,0 +1,1 @@
+"""Who hears what, within what budget, in what order."""

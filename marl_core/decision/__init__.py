@@ -1,0 +1,1 @@
+"""Where to go, how to get there, and when to stop instead."""
