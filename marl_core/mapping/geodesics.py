@@ -84,42 +84,59 @@ def fill_distance_field(traversable: NDArray[np.uint8], row: int, col: int, cost
     Returns:
         Number of reached cells.
     """
-    rows, cols = cost.shape
+    # one function, unrolled, unsigned indices: helpers that take arrays cost 20 times the work itself
     passable, flat = traversable.reshape(-1), cost.reshape(-1)
-    steps = np.array([-cols, cols, -1, 1, -cols - 1, -cols + 1, cols - 1, cols + 1])
-    may = np.zeros(8, np.bool_)
+    one, width, last_row = np.uint64(1), np.uint64(cost.shape[1]), np.uint64((cost.shape[0] - 1) * cost.shape[1])
+    narrow_width, last_col = np.uint32(cost.shape[1]), np.uint32(cost.shape[1] - 1)
     length = np.zeros(BUCKETS, np.int64)
-    flat[row * cols + col] = 0
-    queue[0, 0] = row * cols + col
+    flat[row * cost.shape[1] + col] = 0
+    queue[0, 0] = row * cost.shape[1] + col
     length[0] = 1
     count, distance, empty = 0, 0, 0
     while empty < BUCKETS:
-        bucket = distance & (BUCKETS - 1)
-        empty = empty + 1 if length[bucket] == 0 else 0
-        for i in range(length[bucket]):
-            cell = queue[bucket, i]
+        current, straight, diagonal = (queue[distance & 7], queue[(distance + STRAIGHT) & 7],
+                                       queue[(distance + DIAGONAL) & 7])
+        pending, straights, diagonals = (length[distance & 7], length[(distance + STRAIGHT) & 7],
+                                         length[(distance + DIAGONAL) & 7])
+        empty = empty + 1 if pending == 0 else 0
+        by_straight, by_diagonal = np.int32(distance + STRAIGHT), np.int32(distance + DIAGONAL)
+        for i in range(pending):
+            cell = np.uint64(current[i])
             if flat[cell] != distance:
                 continue
             reached[count] = cell
             count += 1
-            # one function with scalars only: passing arrays to helpers here costs 20 times the work itself
-            here_row = cell // cols
-            here_col = cell - here_row * cols
-            may[0] = here_row > 0 and passable[cell - cols] != 0
-            may[1] = here_row < rows - 1 and passable[cell + cols] != 0
-            may[2] = here_col > 0 and passable[cell - 1] != 0
-            may[3] = here_col < cols - 1 and passable[cell + 1] != 0
-            may[4], may[5], may[6], may[7] = may[0] & may[2], may[0] & may[3], may[1] & may[2], may[1] & may[3]
-            for k in range(8):
-                offered = distance + (STRAIGHT if k < 4 else DIAGONAL)
-                if may[k]:
-                    beside = cell + steps[k]
-                    if flat[beside] > offered and passable[beside] != 0:
-                        flat[beside] = offered
-                        target = offered & (BUCKETS - 1)
-                        queue[target, length[target]] = beside
-                        length[target] += 1
-        length[bucket] = 0
+            here_col = np.uint32(cell) % narrow_width
+            south = cell >= width and passable[cell - width] != 0
+            north = cell < last_row and passable[cell + width] != 0
+            west = here_col != 0 and passable[cell - one] != 0
+            east = here_col != last_col and passable[cell + one] != 0
+            if south and flat[cell - width] > by_straight:
+                flat[cell - width], straight[straights] = by_straight, cell - width
+                straights += 1
+            if north and flat[cell + width] > by_straight:
+                flat[cell + width], straight[straights] = by_straight, cell + width
+                straights += 1
+            if west and flat[cell - one] > by_straight:
+                flat[cell - one], straight[straights] = by_straight, cell - one
+                straights += 1
+            if east and flat[cell + one] > by_straight:
+                flat[cell + one], straight[straights] = by_straight, cell + one
+                straights += 1
+            if south and west and flat[cell - width - one] > by_diagonal and passable[cell - width - one] != 0:
+                flat[cell - width - one], diagonal[diagonals] = by_diagonal, cell - width - one
+                diagonals += 1
+            if south and east and flat[cell - width + one] > by_diagonal and passable[cell - width + one] != 0:
+                flat[cell - width + one], diagonal[diagonals] = by_diagonal, cell - width + one
+                diagonals += 1
+            if north and west and flat[cell + width - one] > by_diagonal and passable[cell + width - one] != 0:
+                flat[cell + width - one], diagonal[diagonals] = by_diagonal, cell + width - one
+                diagonals += 1
+            if north and east and flat[cell + width + one] > by_diagonal and passable[cell + width + one] != 0:
+                flat[cell + width + one], diagonal[diagonals] = by_diagonal, cell + width + one
+                diagonals += 1
+        length[(distance + STRAIGHT) & 7], length[(distance + DIAGONAL) & 7] = straights, diagonals
+        length[distance & 7] = 0
         distance += 1
     return count
 
