@@ -1,0 +1,112 @@
+"""What is remembered of episodes, and the flat batch that an update learns from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+BOX = 'observation'
+"""Name under which the observation of an environment with plain Box observations is filed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One whole episode of a team. S joint steps, N agents; row S is what was seen at the end.
+
+    Attributes:
+        seed: that reset the environment.
+        observations: each Shape: (S + 1, N, ...).
+        states: what the critic sees, None if the environment offers none. Shape: (S + 1, ...).
+        actions: int64. log_probabilities, rewards, elapsed: float32. Shape: (S, N).
+        alive: the agent decided at that step. terminated: and its task ended with it. Shape: (S, N).
+        metrics: numbers of the last info, with ``return`` (mean over agents) and ``steps``.
+    """
+
+    seed: int
+    observations: dict[str, NDArray]
+    states: NDArray | None
+    actions: NDArray[np.int64]
+    log_probabilities: NDArray[np.float32]
+    rewards: NDArray[np.float32]
+    elapsed: NDArray[np.float32]
+    alive: NDArray[np.bool_]
+    terminated: NDArray[np.bool_]
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Decisions of all episodes in a row, in order of joint steps.
+
+    Attributes:
+        observations: each Shape: (M, ...) for M decisions.
+        states: one per joint step, None without. Shape: (J, ...).
+        step: joint step of each decision, ascending. Shape: (M,).
+        actions, log_probabilities, advantages, returns: Shape: (M,).
+    """
+
+    observations: dict[str, Tensor]
+    states: Tensor | None
+    step: Tensor
+    actions: Tensor
+    log_probabilities: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Everything that was seen in some episodes, for one pass of the critic.
+
+    Attributes:
+        observations: each Shape: (R, ...) for R = sum of (S + 1) * N rows.
+        states: Shape: (sum of S + 1, ...). step: row of states that belongs to each observation. Shape: (R,).
+    """
+
+    observations: dict[str, Tensor]
+    states: Tensor | None
+    step: Tensor
+
+
+def seen(episodes: Sequence[Episode]) -> Seen:
+    """Flatten observations and states of episodes, ends included."""
+    observations = {name: torch.from_numpy(np.concatenate([
+        episode.observations[name].reshape((-1,) + episode.observations[name].shape[2:]) for episode in episodes]))
+        for name in episodes[0].observations}
+    states = None
+    if episodes[0].states is not None:
+        states = torch.from_numpy(np.concatenate([episode.states for episode in episodes]))
+    steps, start = [], 0
+    for episode in episodes:
+        count, agents = episode.actions.shape[0] + 1, episode.actions.shape[1]
+        steps.append(np.repeat(np.arange(start, start + count), agents))
+        start += count
+    return Seen(observations, states, torch.from_numpy(np.concatenate(steps)))
+
+
+def batch(episodes: Sequence[Episode], flat: Seen, values: Sequence[NDArray[np.float32]],
+          advantages: Sequence[NDArray[np.float32]]) -> Batch:
+    """Keep the rows in which an agent decided.
+
+    Args:
+        episodes: in the order of ``flat``. flat: from ``seen``.
+        values: of each episode's observations. Shapes: (S + 1, N).
+        advantages: of each episode. Shapes: (S, N).
+    """
+    keep = torch.from_numpy(np.concatenate([
+        np.concatenate((episode.alive, np.zeros_like(episode.alive[:1]))).ravel() for episode in episodes]))
+
+    def decided(arrays: Sequence[NDArray]) -> Tensor:
+        return torch.from_numpy(np.concatenate([array[episode.alive] for array, episode in zip(arrays, episodes,
+                                                                                               strict=True)]))
+
+    returns = [advantage + value[:-1] for advantage, value in zip(advantages, values, strict=True)]
+    return Batch({name: rows[keep] for name, rows in flat.observations.items()}, flat.states, flat.step[keep],
+                 decided([episode.actions for episode in episodes]),
+                 decided([episode.log_probabilities for episode in episodes]), decided(advantages), decided(returns))

@@ -1,0 +1,53 @@
+"""Generalised advantage estimation for decisions that last differently long, and the scale of advantages."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+
+def advantages(rewards: Array, values: Array, elapsed: Array, terminated: NDArray[np.bool_],
+               alive: NDArray[np.bool_], discount: float, trace: float) -> Array:
+    """Advantages of a semi-Markov episode.
+
+    A decision that took ``elapsed`` units of time discounts what follows by ``discount ** elapsed``, so that the
+    return does not depend on how time is cut into decisions. ``trace`` (GAE's lambda) counts decisions.
+
+    Args:
+        rewards: earned by each decision. Shape: (S, N) for S joint steps of N agents.
+        values: of the observations before each step and after the last. Shape: (S + 1, N).
+        elapsed: how long each decision lasted. Shape: (S, N).
+        terminated: the decision ended the agent's task for good: nothing follows. Shape: (S, N).
+        alive: the agent decided at that step. Shape: (S, N). An agent that is gone at the next step without
+            having terminated was cut off, and its last value stands for what would have followed.
+        discount: per unit of time, 0..1. trace: 0..1.
+
+    Returns:
+        Advantages, 0 where an agent did not decide. Shape: (S, N).
+    """
+    result = np.zeros_like(rewards, dtype=np.float32)
+    following = np.zeros(rewards.shape[1], dtype=np.float32)
+    for step in range(rewards.shape[0] - 1, -1, -1):
+        worth = np.where(terminated[step], 0.0, discount ** elapsed[step])
+        surprise = rewards[step] + worth * values[step + 1] - values[step]
+        following = np.where(alive[step], surprise + worth * trace * following, 0.0).astype(np.float32)
+        result[step] = following
+    return result
+
+
+def standardised(values: Array, limit: float, robust: bool) -> Array:
+    """Advantages centred, scaled to about one and clipped.
+
+    The standard deviation of a batch in which one episode got stuck is that episode's: all others' advantages
+    vanish. The robust scale is half the distance between the 16th and 84th percentile, which equals the standard
+    deviation for a normal distribution and ignores outliers.
+
+    Args:
+        values: Shape: (M,). limit: largest magnitude of the result. robust: use percentiles.
+    """
+    if robust:
+        low, high = np.percentile(values, (15.865, 84.135))
+        scale = (high - low) / 2
+    else:
+        scale = values.std()
+    return np.clip((values - values.mean()) / (scale + 1e-6), -limit, limit).astype(np.float32)

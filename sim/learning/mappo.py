@@ -1,0 +1,214 @@
+"""Multi-agent PPO with a centralized critic and one actor shared by all agents.
+
+It knows nothing of exploration: it sees named arrays, masked discrete actions and, where the environment offers
+them, logits of a rule (``reference``) from which the policy should not stray too far.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sim.learning import buffer, gae
+from sim.learning.buffer import Batch, Episode
+from sim.learning.critic import Critic, ValueNorm
+
+FORBIDDEN = -1e9
+
+
+@dataclass(frozen=True, slots=True)
+class MappoConfig:
+    """Settings of the algorithm."""
+
+    actor_rate: float = 5e-4
+    """Learning rate of the actor. At 2e-3 attention collapses to a constant."""
+    critic_rate: float = 1e-3
+    """Learning rate of the critic."""
+    discount: float = 0.99
+    """Per unit of time (whatever ``elapsed`` counts), not per decision."""
+    trace: float = 0.95
+    """GAE's lambda, per decision."""
+    clip: float = 0.2
+    """How far the probability of an action may move before its gradient stops."""
+    entropy: float = 0.01
+    """Bonus for undecided policies [per nat]."""
+    reference_weight: float = 0.0
+    """Penalty on the divergence KL(policy || reference rule) [per nat]; needs ``reference``."""
+    epochs: int = 4
+    """Passes over each batch."""
+    minibatches: int = 4
+    """Parts into which each pass is cut."""
+    critic_epochs: int = 4
+    """Passes for the critic; it may learn longer than the actor."""
+    target_divergence: float = 0.03
+    """The actor stops early once it moved so far from the policy that played [nat]; 0: never."""
+    advantage_limit: float = 4.0
+    """Largest magnitude of a scaled advantage."""
+    robust_scale: bool = True
+    """Scale advantages by percentiles instead of the standard deviation."""
+    gradient_limit: float = 0.5
+    """Largest norm of a gradient."""
+
+
+class Mappo:
+    """Learns from episodes. All that it changes is in ``state_dict``."""
+
+    def __init__(self, actor: nn.Module, critic: Critic, config: MappoConfig, action_mask: str = '',
+                 reference: str = '', seed: int = 0) -> None:
+        """``action_mask`` and ``reference`` name observations, '' where the environment has none."""
+        self.actor, self.critic, self.config = actor, critic, config
+        self.action_mask, self.reference = action_mask, reference
+        self.value_norm = ValueNorm()
+        self.actor_optimizer = torch.optim.Adam(actor.parameters(), config.actor_rate, eps=1e-5)
+        self.critic_optimizer = torch.optim.Adam(critic.parameters(), config.critic_rate, eps=1e-5)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def learn(self, episodes: list[Episode], rate: float = 1.0, critic_only: bool = False) -> dict[str, float]:
+        """Update actor and critic from complete episodes.
+
+        Args:
+            episodes: played by the present actor. rate: factor on the learning rates (a schedule's).
+            critic_only: leave the actor as it is; advantages of an untrained critic would be noise.
+
+        Returns:
+            What happened, by name, for the log.
+        """
+        for optimizer, base in ((self.actor_optimizer, self.config.actor_rate),
+                                (self.critic_optimizer, self.config.critic_rate)):
+            for group in optimizer.param_groups:
+                group['lr'] = base * rate
+        batch, explained = self._batch(episodes)
+        self.value_norm.update(batch.returns)
+        numbers = {'critic/explained_variance': explained, 'batch/decisions': float(len(batch)),
+                   'critic/return_mean': float(batch.returns.mean())}
+        numbers |= self._improve_critic(batch)
+        if not critic_only:
+            numbers |= self._improve_actor(batch)
+        return numbers
+
+    def _batch(self, episodes: list[Episode]) -> tuple[Batch, float]:
+        flat = buffer.seen(episodes)
+        with torch.no_grad():
+            predicted = self.value_norm.restore(self.critic(flat.observations, flat.states, flat.step)).numpy()
+        sizes = [(episode.actions.shape[0] + 1, episode.actions.shape[1]) for episode in episodes]
+        edges = np.cumsum([rows * agents for rows, agents in sizes])[:-1]
+        values = [part.reshape(size) for part, size in zip(np.split(predicted, edges), sizes, strict=True)]
+        estimated = [gae.advantages(episode.rewards, value, episode.elapsed, episode.terminated, episode.alive,
+                                    self.config.discount, self.config.trace)
+                     for episode, value in zip(episodes, values, strict=True)]
+        batch = buffer.batch(episodes, flat, values, estimated)
+        left = float(batch.advantages.var() / (batch.returns.var() + 1e-8))
+        return batch, 1.0 - left
+
+    def _improve_critic(self, batch: Batch) -> dict[str, float]:
+        target = self.value_norm.normalise(batch.returns)
+        losses = []
+        for _ in range(self.config.critic_epochs):
+            for rows, steps, place in self._minibatches(batch):
+                states = None if batch.states is None else batch.states[steps]
+                values = self.critic({name: array[rows] for name, array in batch.observations.items()}, states, place)
+                loss = functional.huber_loss(values, target[rows], delta=2.0)
+                self._descend(self.critic_optimizer, self.critic, loss)
+                losses.append(float(loss.detach()))
+        return {'critic/loss': float(np.mean(losses))}
+
+    def _improve_actor(self, batch: Batch) -> dict[str, float]:
+        scaled = torch.from_numpy(gae.standardised(batch.advantages.numpy(), self.config.advantage_limit,
+                                                   self.config.robust_scale))
+        sums: dict[str, list[float]] = {}
+        moved = 0.0
+        for _ in range(self.config.epochs):
+            for rows, _, _ in self._minibatches(batch):
+                loss, numbers = self._actor_loss(batch, rows, scaled)
+                moved = numbers['actor/divergence']
+                if 0 < self.config.target_divergence < moved:
+                    break
+                self._descend(self.actor_optimizer, self.actor, loss)
+                for name, value in numbers.items():
+                    sums.setdefault(name, []).append(value)
+            if 0 < self.config.target_divergence < moved:
+                break
+        return {name: float(np.mean(values)) for name, values in sums.items()} | {
+            'actor/updates': float(len(next(iter(sums.values()), [])))}
+
+    def _actor_loss(self, batch: Batch, rows: Tensor, scaled: Tensor) -> tuple[Tensor, dict[str, float]]:
+        observation = {name: array[rows] for name, array in batch.observations.items()}
+        mask = observation[self.action_mask].bool() if self.action_mask else None
+        log_policy = log_probabilities(self.actor(observation), mask)
+        chosen = log_policy.gather(-1, batch.actions[rows].unsqueeze(-1)).squeeze(-1)
+        old = batch.log_probabilities[rows]
+        gain = clipped_objective(chosen, old, scaled[rows], self.config.clip).mean()
+        spread = entropy(log_policy).mean()
+        loss = -gain - self.config.entropy * spread
+        with torch.no_grad():
+            change = chosen - old
+            numbers = {'actor/entropy': float(spread), 'actor/gain': float(gain),
+                       'actor/divergence': float((torch.exp(change) - 1 - change).mean()),
+                       'actor/clipped': float(((torch.exp(change) - 1).abs() > self.config.clip).float().mean())}
+        if self.reference:
+            strayed = divergence(log_policy, log_probabilities(observation[self.reference], mask)).mean()
+            loss = loss + self.config.reference_weight * strayed
+            numbers['actor/reference_divergence'] = float(strayed.detach())
+        return loss, numbers
+
+    def _minibatches(self, batch: Batch) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Random parts of a batch that never split a joint step, so that each state is encoded once.
+
+        Returns:
+            For each part: its decisions, the joint steps among them, and each decision's place in the latter.
+        """
+        steps = torch.unique_consecutive(batch.step)
+        order = torch.randperm(len(steps), generator=self.generator)
+        owner = torch.empty(int(steps.max()) + 1, dtype=torch.long)
+        place = torch.empty_like(owner)
+        parts = []
+        for number, chunk in enumerate(order.chunk(self.config.minibatches)):
+            owner[steps[chunk]] = number
+            place[steps[chunk]] = torch.arange(len(chunk))
+            parts.append(steps[chunk])
+        owners = owner[batch.step]
+        rows = [(owners == number).nonzero().squeeze(-1) for number in range(len(parts))]
+        return [(mine, part, place[batch.step[mine]]) for mine, part in zip(rows, parts, strict=True)]
+
+    def _descend(self, optimizer: torch.optim.Optimizer, module: nn.Module, loss: Tensor) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(module.parameters(), self.config.gradient_limit)
+        optimizer.step()
+
+    def state_dict(self) -> dict[str, object]:
+        """Everything that the next update depends on."""
+        return {'actor': self.actor.state_dict(), 'critic': self.critic.state_dict(),
+                'value_norm': self.value_norm.state_dict(), 'actor_optimizer': self.actor_optimizer.state_dict(),
+                'critic_optimizer': self.critic_optimizer.state_dict(), 'generator': self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Continue where ``state_dict`` was taken."""
+        for name in ('actor', 'critic', 'value_norm', 'actor_optimizer', 'critic_optimizer'):
+            getattr(self, name).load_state_dict(state[name])
+        self.generator.set_state(state['generator'])
+
+
+def log_probabilities(logits: Tensor, mask: Tensor | None) -> Tensor:
+    """Logarithms of the softmax over allowed actions. Shape: (B, A). Forbidden ones have probability 0."""
+    if mask is not None:
+        logits = torch.where(mask, logits, FORBIDDEN)
+    return torch.log_softmax(logits, dim=-1)
+
+
+def clipped_objective(log_probability: Tensor, old_log_probability: Tensor, advantage: Tensor, clip: float) -> Tensor:
+    """PPO's pessimistic gain of each decision, to be maximised. Shape: (B,)."""
+    ratio = torch.exp(log_probability - old_log_probability)
+    return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
+
+
+def entropy(log_policy: Tensor) -> Tensor:
+    """Entropy of each distribution [nat]. Shape: (B, A) -> (B,)."""
+    return -(log_policy.exp() * log_policy.clamp(min=-50.0)).sum(-1)
+
+
+def divergence(log_policy: Tensor, log_other: Tensor) -> Tensor:
+    """KL(policy || other) of each pair of distributions over the same allowed actions [nat]. Shape: (B,)."""
+    return (log_policy.exp() * (log_policy.clamp(min=-50.0) - log_other.clamp(min=-50.0))).sum(-1)

@@ -1,0 +1,289 @@
+"""Playing episodes: several environments side by side, in this process or in several."""
+
+import multiprocessing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pettingzoo import ParallelEnv
+from torch import nn
+
+from marl_core.errors import TrainingError
+from sim.learning.actors import build_actor
+from sim.learning.buffer import BOX, Episode
+from sim.learning.environments import make_environment
+
+Decide = Callable[[dict[str, NDArray]], NDArray[np.float32]]
+"""Observations of a batch, each Shape: (B, ...) -> logits. Shape: (B, A)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """One episode to play.
+
+    Attributes:
+        seed: resets the environment.
+        draw: seeds the sampling of actions; None plays the most probable ones.
+    """
+
+    seed: int
+    draw: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """All that a process needs to build environments and actor anew.
+
+    Attributes:
+        environment, environment_options: see ``make_environment``.
+        actor, actor_options: see ``build_actor``.
+        action_mask: observation that marks allowed actions, '' if all always are.
+        reference: observation that holds the logits of a rule to start from and compare with, '' without.
+        side_by_side: environments that one process plays at a time.
+        maximum_steps: an episode is cut off after so many joint steps.
+    """
+
+    environment: str
+    environment_options: Mapping[str, Any] = field(default_factory=dict)
+    actor: str = 'mlp'
+    actor_options: Mapping[str, Any] = field(default_factory=dict)
+    action_mask: str = ''
+    reference: str = ''
+    side_by_side: int = 16
+    maximum_steps: int = 2000
+
+
+class Player:
+    """Plays tickets on several environments at once, so that the actor decides for all of them in one batch."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.environments: list[ParallelEnv] = []
+        self.actor: nn.Module | None = None
+
+    def with_actor(self, weights: Mapping[str, torch.Tensor], tickets: Sequence[Ticket],
+                   record: bool) -> list[Episode]:
+        """Play with the source's actor under the given weights."""
+        if self.actor is None:
+            self.actor = build_actor(self.source.actor, self._environment(0), self.source.actor_options)
+        self.actor.load_state_dict(weights)
+        self.actor.eval()
+        return self.play(actor_logits(self.actor), tickets, record)
+
+    def with_reference(self, tickets: Sequence[Ticket], record: bool) -> list[Episode]:
+        """Play the rule whose logits come with the observation."""
+        name = self.source.reference
+        return self.play(lambda observations: observations[name], tickets, record)
+
+    def play(self, decide: Decide, tickets: Sequence[Ticket], record: bool = True) -> list[Episode]:
+        """Play episodes to their end.
+
+        Args:
+            decide: the policy. tickets: what to play. record: keep observations and states (training) or only
+                metrics (evaluation).
+
+        Returns:
+            Episodes in the order of tickets.
+        """
+        waiting = list(enumerate(tickets))[::-1]
+        running: dict[int, _Running] = {}
+        finished: dict[int, Episode] = {}
+        while waiting or running:
+            for slot in range(min(self.source.side_by_side, len(waiting) + len(running))):
+                if slot not in running and waiting:
+                    number, ticket = waiting.pop()
+                    running[slot] = _Running(self._environment(slot), ticket, number, self.source, record)
+            self._step(list(running.values()), decide)
+            for slot in [slot for slot, game in running.items() if game.over]:
+                game = running.pop(slot)
+                finished[game.number] = game.episode()
+        return [finished[number] for number in range(len(tickets))]
+
+    def _step(self, games: Sequence['_Running'], decide: Decide) -> None:
+        rows = [(game, agent) for game in games for agent in game.environment.agents]
+        observations = [game.current[agent] for game, agent in rows]
+        stacked = {name: np.stack([observation[name] for observation in observations]) for name in observations[0]}
+        logits = decide(stacked)
+        if self.source.action_mask:
+            logits = np.where(stacked[self.source.action_mask].astype(bool), logits, -np.inf)
+        start = 0
+        for game in games:
+            count = len(game.environment.agents)
+            game.step(logits[start:start + count])
+            start += count
+
+    def _environment(self, slot: int) -> ParallelEnv:
+        while len(self.environments) <= slot:
+            self.environments.append(make_environment(self.source.environment, self.source.environment_options))
+        return self.environments[slot]
+
+
+class _Running:
+    """An episode under way."""
+
+    def __init__(self, environment: ParallelEnv, ticket: Ticket, number: int, source: Source, record: bool) -> None:
+        self.environment, self.ticket, self.number, self.record = environment, ticket, number, record
+        self.limit = source.maximum_steps
+        self.random = None if ticket.draw is None else np.random.default_rng((ticket.draw, ticket.seed))
+        observations, infos = environment.reset(seed=ticket.seed)
+        self.names = list(environment.agents)
+        self.current = {agent: _as_arrays(value) for agent, value in observations.items()}
+        self.infos = infos
+        self.rows: list[tuple[NDArray, ...]] = []
+        self.observed: list[dict[str, dict[str, NDArray]]] = []
+        self.states: list[NDArray] = []
+        self.rewards = dict.fromkeys(self.names, 0.0)
+        self.over = not self.names
+        self._remember()
+
+    def step(self, logits: NDArray) -> None:
+        """Sample one action per acting agent and advance. Shape of logits: (acting agents, A)."""
+        acting = list(self.environment.agents)
+        index = [self.names.index(agent) for agent in acting]
+        noise = 0.0 if self.random is None else self.random.gumbel(size=logits.shape)
+        chosen = np.argmax(logits + noise, axis=-1)  # Gumbel noise makes the argmax a sample of the softmax
+        log_probability = _log_softmax(logits)[np.arange(len(acting)), chosen]
+        observations, rewards, terminations, _, infos = self.environment.step(
+            {agent: int(action) for agent, action in zip(acting, chosen, strict=True)})
+        row = {name: np.zeros(len(self.names), dtype) for name, dtype in (
+            ('actions', np.int64), ('log_probabilities', np.float32), ('rewards', np.float32),
+            ('elapsed', np.float32), ('alive', bool), ('terminated', bool))}
+        row['actions'][index], row['log_probabilities'][index], row['alive'][index] = chosen, log_probability, True
+        for agent, place in zip(acting, index, strict=True):
+            row['rewards'][place] = rewards[agent]
+            row['elapsed'][place] = infos.get(agent, {}).get('elapsed', 1.0)
+            row['terminated'][place] = terminations[agent]
+            self.rewards[agent] += float(rewards[agent])
+        self.rows.append(tuple(row.values()))
+        self.current |= {agent: _as_arrays(value) for agent, value in observations.items()}
+        self.infos = infos or self.infos
+        self.over = not self.environment.agents or len(self.rows) >= self.limit
+        self._remember()
+
+    def _remember(self) -> None:
+        if self.record:
+            self.observed.append(dict(self.current))
+            state = state_of(self.environment)
+            if state is not None:
+                # Images are masks and fractions: half the precision is plenty and halves what processes exchange.
+                self.states.append(state.astype(np.float16 if state.ndim == 3 else np.float32))
+
+    def episode(self) -> Episode:
+        """All that was recorded."""
+        observations = {} if not self.record else {
+            name: np.stack([np.stack([row[agent][name] for agent in self.names]) for row in self.observed])
+            for name in self.observed[0][self.names[0]]}
+        columns = [np.stack(column) for column in zip(*self.rows, strict=True)]
+        last = next(iter(self.infos.values()), {})
+        metrics = {name: float(value) for name, value in last.items()
+                   if isinstance(value, (bool, int, float, np.number)) and name != 'elapsed'}
+        metrics |= {'return': float(np.mean(list(self.rewards.values()))), 'steps': float(len(self.rows))}
+        actions, log_probabilities, rewards, elapsed, alive, terminated = columns
+        return Episode(self.ticket.seed, observations, np.stack(self.states) if self.states else None, actions,
+                       log_probabilities, rewards, elapsed, alive, terminated, metrics)
+
+
+class Processes:
+    """Plays tickets in several processes, or in this one where ``count`` is 1. Results do not depend on timing."""
+
+    def __init__(self, source: Source, count: int) -> None:
+        self.player = Player(source) if count == 1 else None
+        self.workers: list[tuple[multiprocessing.Process, Connection]] = []
+        context = multiprocessing.get_context('spawn')  # a forked copy of torch's thread pool would hang
+        for _ in range(count if count > 1 else 0):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(source, theirs), daemon=True)
+            process.start()
+            theirs.close()
+            self.workers.append((process, ours))
+
+    def play(self, weights: Mapping[str, torch.Tensor] | None, tickets: Sequence[Ticket],
+             record: bool = True) -> list[Episode]:
+        """Play with the source's actor, or with the reference rule where ``weights`` is None.
+
+        Raises:
+            TrainingError: a process died or failed; carries its message.
+        """
+        if self.player is not None:
+            return _played(self.player, weights, tickets, record)
+        share = len(self.workers)
+        for rank, (_, connection) in enumerate(self.workers):
+            connection.send((weights, tickets[rank::share], record))
+        parts = [_received(process, connection) for process, connection in self.workers]
+        return [parts[number % share][number // share] for number in range(len(tickets))]
+
+    def close(self) -> None:
+        """End the processes."""
+        for process, connection in self.workers:
+            connection.close()
+            process.join(timeout=10)
+        self.workers.clear()
+
+    def __enter__(self) -> 'Processes':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def actor_logits(actor: nn.Module) -> Decide:
+    """A torch actor as a function of arrays."""
+    def decide(observations: dict[str, NDArray]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            return actor({name: torch.from_numpy(rows) for name, rows in observations.items()}).numpy()
+    return decide
+
+
+def state_of(environment: ParallelEnv) -> NDArray | None:
+    """The environment's state, or None if it has none to offer."""
+    try:
+        return np.asarray(environment.state())
+    except (NotImplementedError, AttributeError):
+        return None
+
+
+def _played(player: Player, weights: Mapping[str, torch.Tensor] | None, tickets: Sequence[Ticket],
+            record: bool) -> list[Episode]:
+    if weights is None:
+        return player.with_reference(tickets, record)
+    return player.with_actor(weights, tickets, record)
+
+
+def _serve(source: Source, connection: Connection) -> None:
+    torch.set_num_threads(1)
+    player = Player(source)
+    while True:
+        try:
+            weights, tickets, record = connection.recv()
+        except (EOFError, KeyboardInterrupt):
+            return
+        try:
+            connection.send(_played(player, weights, tickets, record))
+        except Exception as error:  # noqa: BLE001 - raised again in the parent, which knows what to do
+            connection.send(f'{type(error).__name__}: {error}')
+
+
+def _received(process: multiprocessing.Process, connection: Connection) -> list[Episode]:
+    try:
+        answer = connection.recv()
+    except EOFError as error:
+        raise TrainingError(f'rollout process {process.pid} died (exit code {process.exitcode})') from error
+    if isinstance(answer, str):
+        raise TrainingError(f'rollout process {process.pid} failed: {answer}')
+    return answer
+
+
+def _as_arrays(observation: Any) -> dict[str, NDArray]:
+    if isinstance(observation, Mapping):
+        # Environments may reuse their arrays; what is remembered must not change.
+        return {name: np.array(value) for name, value in observation.items()}
+    return {BOX: np.array(observation, dtype=np.float32)}
+
+
+def _log_softmax(logits: NDArray) -> NDArray:
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))

@@ -1,0 +1,223 @@
+"""The training loop: play, learn, now and then evaluate and save."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch.utils.tensorboard import SummaryWriter
+
+from marl_core.config import from_mapping
+from marl_core.errors import TrainingError
+from sim.learning import checkpoint, evaluation
+from sim.learning.actors import build_actor, observation_shapes
+from sim.learning.critic import Critic, CriticConfig
+from sim.learning.environments import make_environment
+from sim.learning.mappo import Mappo, MappoConfig
+from sim.learning.rollout import Processes, Source, Ticket, state_of
+
+ALGORITHMS = {'mappo': Mappo}
+
+HELD_BACK = 1_000_000_000
+"""Seeds from here on are never trained on; from twice this on, they do not choose checkpoints either."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    """One training run. Files in config/training/ override these."""
+
+    environment: str = 'exploration'
+    environment_options: Mapping[str, Any] = field(default_factory=dict)
+    actor: str = 'coordinator'
+    actor_options: Mapping[str, Any] = field(default_factory=dict)
+    algorithm: str = 'mappo'
+    mappo: MappoConfig = MappoConfig()
+    critic: CriticConfig = CriticConfig()
+    action_mask: str = 'candidate_mask'
+    """Observation that marks allowed actions; '' if all always are."""
+    reference: str = 'base_logits'
+    """Observation that holds the logits of the rule to start from; '' without."""
+    score: str = 'makespan_s'
+    """Metric by which checkpoints are chosen, from the last info of an episode; or ``return``."""
+    lower_is_better: bool = True
+    seed: int = 1
+    iterations: int = 60
+    episodes: int = 48
+    """Played per iteration."""
+    episodes_per_seed: int = 1
+    """How often each world and start is played within an iteration."""
+    side_by_side: int = 16
+    """Environments that one process plays at a time."""
+    processes: int = 2
+    """That play; 1 plays in this process."""
+    learning_threads: int = 2
+    """Of torch while learning. Results are reproducible for the same number only."""
+    maximum_steps: int = 2000
+    warm_up: int = 2
+    """Iterations in which only the critic learns."""
+    final_rate: float = 0.1
+    """Learning rates fall linearly to this part of their start."""
+    evaluate_every: int = 10
+    evaluation_episodes: int = 48
+    save_every: int = 5
+
+
+class Trainer:
+    """Runs one TrainingConfig in a folder: config.yaml, metrics.jsonl, TensorBoard events, last.ckpt, best.ckpt."""
+
+    def __init__(self, config: TrainingConfig, folder: str | Path) -> None:
+        """Start afresh in ``folder``, or continue from its last.ckpt if there is one.
+
+        Raises:
+            TrainingError: unknown names, a damaged checkpoint, or one of another configuration.
+        """
+        if config.algorithm not in ALGORITHMS:
+            raise TrainingError(f'unknown algorithm {config.algorithm!r}; known: {", ".join(ALGORITHMS)}')
+        self.config, self.folder = config, Path(folder)
+        self.learner = build_learner(config)
+        self.iteration = 0
+        self.best: float | None = None
+        self.reference_metrics: list[float] = []
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.last.exists():
+            self._resume()
+        else:
+            torch.manual_seed(config.seed)
+            np.random.seed(config.seed)
+            (self.folder / 'config.yaml').write_text(yaml.safe_dump(plain(config), sort_keys=False))
+
+    @property
+    def last(self) -> Path:
+        """Checkpoint to continue from."""
+        return self.folder / 'last.ckpt'
+
+    def run(self, minutes: float | None = None) -> Iterator[dict[str, float]]:
+        """Train to the last iteration, or for so long; yields each iteration's numbers.
+
+        The checkpoint is written every ``save_every`` iterations and at the end.
+        """
+        started = time.monotonic()
+        torch.set_num_threads(self.config.learning_threads)
+        with Processes(source_of(self.config), self.config.processes) as players, \
+                SummaryWriter(str(self.folder), purge_step=self.iteration) as board:
+            while self.iteration < self.config.iterations:
+                numbers = self._iterate(players)
+                self._log(board, numbers)
+                yield numbers
+                late = minutes is not None and time.monotonic() - started > 60 * minutes
+                if late or self.iteration % self.config.save_every == 0:
+                    self.save(self.last)
+                if late:
+                    return
+            self.save(self.last)
+
+    def save(self, path: Path) -> None:
+        """Write everything that training goes on from."""
+        checkpoint.save(path, {'config': plain(self.config), 'iteration': self.iteration, 'best': self.best,
+                               'reference_metrics': self.reference_metrics, 'learner': self.learner.state_dict(),
+                               'random': checkpoint.random_states()})
+
+    def _iterate(self, players: Processes) -> dict[str, float]:
+        config, begun = self.config, time.monotonic()
+        episodes = players.play(self.learner.actor.state_dict(), self._tickets())
+        played = time.monotonic()
+        progress = self.iteration / max(1, config.iterations)
+        numbers = self.learner.learn(episodes, 1 - (1 - config.final_rate) * progress,
+                                     critic_only=self.iteration < config.warm_up)
+        learnt = time.monotonic()
+        numbers |= {f'episode/{name}': float(np.mean([episode.metrics[name] for episode in episodes]))
+                    for name in episodes[0].metrics}
+        numbers |= {'time/play_s': played - begun, 'time/learn_s': learnt - played}
+        self.iteration += 1
+        if self.iteration % config.evaluate_every == 0 or self.iteration == config.iterations:
+            numbers |= self._evaluate(players)
+            numbers['time/evaluate_s'] = time.monotonic() - learnt
+        return numbers | {'iteration': float(self.iteration)}
+
+    def _tickets(self) -> list[Ticket]:
+        """Worlds and random draws depend on the run's seed and the iteration alone, so that a resumed run replays."""
+        config = self.config
+        first = (config.seed * 7_919 + self.iteration) * config.episodes % HELD_BACK
+        return [Ticket(first + number // config.episodes_per_seed, self.iteration * config.episodes + number)
+                for number in range(config.episodes)]
+
+    def _evaluate(self, players: Processes) -> dict[str, float]:
+        """Play held-back episodes greedily; keep the best actor so far."""
+        config = self.config
+        tickets = [Ticket(HELD_BACK + number, None) for number in range(config.evaluation_episodes)]
+        scores = evaluation.scores(players.play(self.learner.actor.state_dict(), tickets, record=False), config.score)
+        numbers = {'held_back/score': float(np.mean(scores))}
+        compared = float(np.mean(scores)) * (1 if config.lower_is_better else -1)
+        if config.reference:
+            if not self.reference_metrics:
+                self.reference_metrics = evaluation.scores(players.play(None, tickets, record=False), config.score)
+            if min(*scores, *self.reference_metrics) > 0:
+                ratio = np.log(np.array(scores) / np.array(self.reference_metrics))
+                compared = float(ratio.mean()) * (1 if config.lower_is_better else -1)
+                numbers |= {'held_back/log_ratio': float(ratio.mean()),
+                            'held_back/log_ratio_error': float(ratio.std(ddof=1) / len(ratio) ** 0.5)}
+        if self.best is None or compared < self.best:
+            self.best = compared
+            self.save(self.folder / 'best.ckpt')
+        return numbers
+
+    def _resume(self) -> None:
+        content = checkpoint.load(self.last)
+        differing = [name for name, value in plain(self.config).items() if content['config'].get(name) != value
+                     and name not in ('iterations', 'processes')]
+        if differing:
+            raise TrainingError(f'{self.last}: was trained with other settings ({", ".join(differing)}); '
+                                'choose another folder, or the settings in its config.yaml')
+        self.learner.load_state_dict(content['learner'])
+        self.iteration, self.best = content['iteration'], content['best']
+        self.reference_metrics = content['reference_metrics']
+        checkpoint.restore_random_states(content['random'])
+
+    def _log(self, board: SummaryWriter, numbers: dict[str, float]) -> None:
+        for name, value in numbers.items():
+            board.add_scalar(name, value, self.iteration)
+        with (self.folder / 'metrics.jsonl').open('a') as file:
+            file.write(json.dumps({name: round(value, 6) for name, value in numbers.items()}) + '\n')
+
+
+def build_learner(config: TrainingConfig) -> Mappo:
+    """Actor, critic and algorithm with their first weights, which depend on the configuration alone."""
+    environment = make_environment(config.environment, config.environment_options)
+    environment.reset(seed=config.seed)
+    actor = build_actor(config.actor, environment, config.actor_options, config.seed)
+    state = state_of(environment)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        critic = Critic(observation_shapes(environment), None if state is None else state.shape, config.critic)
+    return ALGORITHMS[config.algorithm](actor, critic, config.mappo, config.action_mask, config.reference,
+                                        config.seed)
+
+
+def source_of(config: TrainingConfig) -> Source:
+    """What the playing processes need to know."""
+    return Source(config.environment, dict(config.environment_options), config.actor, dict(config.actor_options),
+                  config.action_mask, config.reference, config.side_by_side, config.maximum_steps)
+
+
+def load_actor(path: str | Path) -> tuple[torch.nn.Module, TrainingConfig, dict[str, Any]]:
+    """The actor of a checkpoint, its training configuration, and all else that the checkpoint holds.
+
+    Raises:
+        TrainingError: the file is missing, damaged, or of a configuration that is no longer understood.
+    """
+    content = checkpoint.load(path)
+    config = from_mapping(TrainingConfig, content['config'], f'{path}: config')
+    environment = make_environment(config.environment, config.environment_options)
+    actor = build_actor(config.actor, environment, config.actor_options)
+    actor.load_state_dict(content['learner']['actor'])
+    return actor.eval(), config, content
+
+
+def plain(config: TrainingConfig) -> dict[str, Any]:
+    """The configuration as numbers, strings, lists and dicts."""
+    return json.loads(json.dumps(asdict(config), default=dict))
