@@ -1,0 +1,323 @@
+"""A whole exploration episode on a coarse grid, decision by decision.
+
+Semantics: point robots walk one cell edge at a time along shortest paths over what they know to be free, and look
+around after every ``step_m``. All decide together, after ``decide_every_m`` of way, or as soon as one has arrived,
+or when a goal is no frontier any more. Under perfect communication all share one belief; a lossy radio would give
+``Fleet.belief_of`` an entry per robot and join beliefs between steps, everything else already works per belief.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from marl_core.errors import SimulationError
+from marl_core.mapping.frontiers import FrontierScratch, frontier_scratch
+from marl_core.mapping.geodesics import UNREACHED, distance_scratch
+from marl_core.specs import HOLD, MAX_CANDIDATES, MAX_TEAM, Candidate, Team
+from sim.fast import motion
+from sim.fast.grid import CoarseGrid
+from sim.fast.motion import Beliefs, Coverage, Fleet, Pace, Terrain, advance, credit, open_window, send, sweep
+from sim.fast.rays import ray_tree
+from sim.fast.sight import POOL, Batch, Fields, Frame, Survey, observe_all
+
+
+@dataclass(frozen=True, slots=True)
+class FastConfig:
+    """When robots look and decide, and when they are done.
+
+    Attributes:
+        step_m: way between two looks [m].
+        decide_every_m: way after which all decide again [m].
+        recheck_after_m: way after which a goal that is no frontier any more asks for a decision [m].
+        milestones: coverage at which times are taken, ascending; the last one ends the episode.
+        split_ranges: frontiers are cut into pieces of this many sensor ranges.
+        minimum_frontier_cells: smaller frontiers wait until no other is left.
+        speed_mps: turns way into time [m/s].
+    """
+
+    step_m: float = 0.4
+    decide_every_m: float = 2.0
+    recheck_after_m: float = 0.8
+    milestones: tuple[float, ...] = (0.9, 0.95, 0.99)
+    split_ranges: float = 0.6
+    minimum_frontier_cells: int = 2
+    speed_mps: float = 0.5
+
+
+class Outcome(NamedTuple):
+    """What happened between two decisions.
+
+    Attributes:
+        elapsed_m: way that a moving robot went [m]. elapsed_s: the same as time [s].
+        revealed_m2: newly covered area that each robot saw [m2]. Shape: (N,), float64.
+        revealed_alone_m2: part of it that only this robot saw: exactly what the team would have covered less
+            without the robot in this window [m2]. Shape: (N,), float64.
+        coverage: part of the free area that the team has seen [0..1].
+        done: the last milestone is reached, or no robot has a candidate left.
+    """
+
+    elapsed_m: float
+    elapsed_s: float
+    revealed_m2: NDArray[np.float64]
+    revealed_alone_m2: NDArray[np.float64]
+    coverage: float
+    done: bool
+
+
+class FastExploration:
+    """Point robots that explore a coarse grid together.
+
+    Attributes:
+        grid: what is explored.
+        robots: how many explore.
+        observations: current observations by the names of ``specs.OBSERVATION``, each with a leading axis of
+            robots, padded to MAX_CANDIDATES and MAX_TEAM. Overwritten by every step.
+        candidate_cells: row and column of each candidate. Shape: (N, MAX_CANDIDATES, 2), int32.
+    """
+
+    def __init__(self, grid: CoarseGrid, robots: int, sensor_range_m: float = 8.0,
+                 config: FastConfig | None = None) -> None:
+        """Allocate everything that episodes need; ``reset`` before the first step.
+
+        Raises:
+            SimulationError: too many robots, or a sensor range below one cell.
+        """
+        if not 1 <= robots <= MAX_TEAM:
+            raise SimulationError(f'1 to {MAX_TEAM} robots can explore, asked for {robots}')
+        if sensor_range_m < grid.resolution_m:
+            raise SimulationError(f'sensor_range_m must be at least one cell ({grid.resolution_m} m), '
+                                  f'got {sensor_range_m}')
+        self.grid, self.robots, self.sensor_range_m = grid, robots, sensor_range_m
+        self.config = config or FastConfig()
+        self.observations, self._batch = _batch(robots, sensor_range_m)
+        self.candidate_cells = self._batch.cells
+        self._terrain = _terrain(grid, sensor_range_m)
+        self._frame = Frame(grid.resolution_m, grid.origin_x_m, grid.origin_y_m, sensor_range_m,
+                            max(4, int(self.config.split_ranges * sensor_range_m / grid.resolution_m)),
+                            self.config.minimum_frontier_cells)
+        self._fields = _fields(grid.free.shape, robots)
+        self._scratch = (frontier_scratch(grid.free.shape), _survey(robots))
+        self._seen = np.zeros((2, robots), np.int64)
+        self._choices = np.zeros(robots, np.int64)
+        self._ready = False
+
+    def reset(self, starts: NDArray[np.int32] | None = None, seed: int = 0, limit_m: float = 1e6) -> None:
+        """Start an episode; afterwards ``observations`` are those of the first decision.
+
+        Args:
+            starts: free cells, None: clustered around the grid's anchor. Shape: (N, 2).
+            seed: draws the headings in the beginning.
+            limit_m: way after which nothing moves any more [m].
+
+        Raises:
+            SimulationError: a start is not a free cell.
+            WorldError: the world has no room for the robots.
+        """
+        cells = self.grid.clustered_starts(self.robots) if starts is None else np.array(starts, np.int32)
+        inside = cells.shape == (self.robots, 2) and bool(np.all((cells >= 0) & (cells < self.grid.free.shape)))
+        if not inside or not self.grid.free[cells[:, 0], cells[:, 1]].all():
+            raise SimulationError(f'starts must be {self.robots} free cells (row, col) of the grid')
+        config = self.config
+        self._pace = Pace(config.step_m / self.grid.resolution_m, round(config.decide_every_m / config.step_m),
+                          round(config.recheck_after_m / config.step_m), max(1, round(limit_m / config.step_m)))
+        headings = np.random.default_rng(seed).uniform(-np.pi, np.pi, self.robots)
+        self.beliefs, self._coverage, self._fleet = _episode(self.grid, cells, headings, config.milestones)
+        self._fields.counts[:] = 0
+        self._fields.cost[:] = UNREACHED
+        self._candidates = _begin(self._frame, self._terrain, self.beliefs, self._coverage, self._fleet,
+                                  self._fields, *self._scratch, self._batch)
+        self._ready = True
+
+    def step(self, choices: NDArray[np.integer]) -> Outcome:
+        """Send robots to candidates and let them go until the next decision.
+
+        Args:
+            choices: index of a candidate, or HOLD, for each robot. Shape: (N,).
+
+        Raises:
+            SimulationError: before ``reset``, or a choice that is no candidate.
+        """
+        if not self._ready:
+            raise SimulationError('step before reset')
+        choices = np.asarray(choices)
+        if choices.shape != (self.robots,) or np.any(choices < HOLD) or np.any(choices >= self._batch.counts):
+            raise SimulationError(f'each robot must choose HOLD or one of its candidates (of {self._batch.counts}), '
+                                  f'got {choices}')
+        self._choices[:] = choices
+        before = self.elapsed_m
+        self._candidates = _step(self._frame, self._pace, self._terrain, self.beliefs, self._coverage, self._fleet,
+                                 self._fields, *self._scratch, self._batch, self._choices, self._seen)
+        elapsed_m, cell_m2 = self.elapsed_m - before, self.grid.resolution_m ** 2
+        return Outcome(elapsed_m, elapsed_m / self.config.speed_mps, self._seen[0] * cell_m2,
+                       self._seen[1] * cell_m2, self.coverage, self.done)
+
+    def play_base(self) -> int:
+        """Play the rest of the episode by the base rule (the best of ``base_logits``), compiled.
+
+        Returns:
+            Number of decisions of the team.
+
+        Raises:
+            SimulationError: before ``reset``.
+        """
+        if not self._ready:
+            raise SimulationError('play_base before reset')
+        decisions, self._candidates = _play_base(
+            self._frame, self._pace, self._terrain, self.beliefs, self._coverage, self._fleet, self._fields,
+            *self._scratch, self._batch, self._choices, self._candidates)
+        return decisions
+
+    @property
+    def elapsed_m(self) -> float:
+        """Way that a robot could have gone since the start [m]."""
+        return int(self._coverage.counters[motion.STEPS]) * self.config.step_m
+
+    @property
+    def coverage(self) -> float:
+        """Part of the free area that the team has seen [0..1]."""
+        counters = self._coverage.counters
+        return int(counters[motion.COVERED_CELLS] + counters[motion.NEW_CELLS]) / self._free_cells
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last milestone is reached."""
+        return bool(self._coverage.milestones[-1] >= 0)
+
+    @property
+    def done(self) -> bool:
+        """Whether the last milestone is reached, or no robot has a candidate left."""
+        return self.complete or self._candidates == 0
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the limit of way is used up."""
+        return bool(self._coverage.counters[motion.STEPS] >= self._pace.most_steps)
+
+    @property
+    def milestones_m(self) -> NDArray[np.float64]:
+        """Way at each of the configured milestones, inf where it is not reached [m]. Shape: (M,)."""
+        steps = self._coverage.milestones
+        return np.where(steps < 0, np.inf, steps * self.config.step_m)
+
+    @property
+    def travelled_m(self) -> NDArray[np.float64]:
+        """Way that each robot went [m]. Shape: (N,)."""
+        return self._fleet.travelled * self.grid.resolution_m
+
+    @property
+    def cells(self) -> NDArray[np.int32]:
+        """Row and column of each robot. Shape: (N, 2)."""
+        return self._fleet.cells
+
+    @property
+    def goals(self) -> NDArray[np.int32]:
+        """Row and column of each robot's goal, negative without one. Shape: (N, 2)."""
+        return self._fleet.goals
+
+    @property
+    def covered(self) -> NDArray[np.bool_]:
+        """Free cells that the team has seen. Shape: (rows, cols)."""
+        return self._coverage.seen_in != 0
+
+    @property
+    def _free_cells(self) -> int:
+        return int(np.count_nonzero(self.grid.free))
+
+
+def _terrain(grid: CoarseGrid, sensor_range_m: float) -> Terrain:
+    tree = ray_tree(sensor_range_m / grid.resolution_m)
+    return Terrain(grid.free, tree.rows * np.int32(grid.free.shape[1]) + tree.cols, tree.after)
+
+
+def _batch(robots: int, sensor_range_m: float) -> tuple[dict[str, NDArray[np.generic]], Batch]:
+    most, team = MAX_CANDIDATES, MAX_TEAM
+    batch = Batch(
+        candidates=np.zeros((robots, most, len(Candidate)), np.float32),
+        candidate_mask=np.zeros((robots, most), np.bool_),
+        candidate_distances_m=np.zeros((robots, most, most), np.float32),
+        team=np.zeros((robots, team, len(Team)), np.float32),
+        team_mask=np.zeros((robots, team), np.bool_),
+        team_distances_m=np.zeros((robots, team, most), np.float32),
+        base_logits=np.zeros((robots, most), np.float32),
+        cells=np.zeros((robots, most, 2), np.int32),
+        counts=np.zeros(robots, np.int64))
+    observations: dict[str, NDArray[np.generic]] = {
+        name: array for name, array in batch._asdict().items() if name not in ('cells', 'counts')}
+    observations['sensor_range_m'] = np.full((robots, 1), sensor_range_m, np.float32)
+    return observations, batch
+
+
+def _fields(shape: tuple[int, int], robots: int) -> Fields:
+    queue, _ = distance_scratch(shape)
+    return Fields(np.full((1, robots, *shape), UNREACHED, np.int32),
+                  np.empty((1, robots, shape[0] * shape[1]), np.int32),
+                  np.zeros((1, robots), np.int64), queue, np.zeros(shape, np.uint8))
+
+
+def _survey(robots: int) -> Survey:
+    most = MAX_CANDIDATES
+    return Survey(np.empty((POOL, 2), np.int32), np.empty(POOL, np.int32), np.empty(POOL, np.float32),
+                  np.empty(POOL, np.float32), np.empty((POOL, POOL), np.float32), np.empty(POOL, np.int64),
+                  np.empty((most, 2), np.int32), np.empty(most, np.int32), np.empty(most, np.float32),
+                  np.empty(most, np.float32), np.empty((most, most), np.float32), np.empty((robots, 3)),
+                  np.empty((robots, 2)), np.empty(robots), np.empty(robots), np.empty((robots, most), np.int32))
+
+
+def _episode(grid: CoarseGrid, cells: NDArray[np.int32], headings_rad: NDArray[np.float64],
+             milestones: tuple[float, ...]) -> tuple[Beliefs, Coverage, Fleet]:
+    shape, robots, free = grid.free.shape, len(cells), int(np.count_nonzero(grid.free))
+    beliefs = Beliefs(np.zeros((1, *shape), np.int8), np.zeros((1, *shape), np.uint8),
+                      np.zeros((1, *shape), np.int32))
+    thresholds = np.array([int(np.ceil(part * free - 1e-9)) for part in milestones], np.int64)
+    coverage = Coverage(np.zeros(shape, np.int32), np.zeros(shape, np.uint16), np.empty(free, np.int32),
+                        np.zeros(5, np.int64), thresholds, np.full(len(milestones), -1, np.int64))
+    coverage.counters[motion.WINDOW] = 1
+    fleet = Fleet(np.zeros(robots, np.int32), cells.copy(), headings_rad, np.full((robots, 2), -1, np.int32),
+                  np.empty((robots, free, 2), np.int32), np.zeros(robots, np.int32), np.zeros(robots),
+                  np.zeros(robots, np.bool_), np.zeros(robots))
+    return beliefs, coverage, fleet
+
+
+@njit(cache=True, nogil=True)
+def _begin(frame: Frame, terrain: Terrain, beliefs: Beliefs, coverage: Coverage, fleet: Fleet, fields: Fields,
+           scratch: FrontierScratch, survey: Survey, batch: Batch) -> int:
+    for robot in range(fleet.cells.shape[0]):
+        sweep(terrain, beliefs, coverage, fleet, robot)
+    motion.note_milestones(coverage)
+    return observe_all(frame, beliefs, fleet, fields, scratch, survey, batch)
+
+
+@njit(cache=True, nogil=True)
+def _step(frame: Frame, pace: Pace, terrain: Terrain, beliefs: Beliefs, coverage: Coverage, fleet: Fleet,
+          fields: Fields, scratch: FrontierScratch, survey: Survey, batch: Batch, choices: NDArray[np.int64],
+          seen: NDArray[np.int64]) -> int:
+    """Send, advance, credit, observe. Returns the largest number of candidates of a robot."""
+    open_window(coverage)
+    for robot in range(choices.size):
+        chosen, cost = choices[robot], fields.cost[fleet.belief_of[robot], robot]
+        if chosen >= 0:
+            send(fleet, robot, batch.cells[robot, chosen, 0], batch.cells[robot, chosen, 1], cost)
+        else:
+            send(fleet, robot, -1, -1, cost)
+    advance(terrain, beliefs, coverage, fleet, pace)
+    credit(coverage, seen[0], seen[1])
+    return observe_all(frame, beliefs, fleet, fields, scratch, survey, batch)
+
+
+@njit(cache=True, nogil=True)
+def _play_base(frame: Frame, pace: Pace, terrain: Terrain, beliefs: Beliefs, coverage: Coverage, fleet: Fleet,
+               fields: Fields, scratch: FrontierScratch, survey: Survey, batch: Batch, choices: NDArray[np.int64],
+               candidates: int) -> tuple[int, int]:
+    """Returns the number of decisions, and the largest number of candidates of a robot at the end."""
+    decisions, seen = 0, np.empty((2, choices.size), np.int64)
+    while candidates > 0 and coverage.milestones[-1] < 0 and coverage.counters[motion.STEPS] < pace.most_steps:
+        for robot in range(choices.size):
+            count = batch.counts[robot]
+            choices[robot] = np.argmax(batch.base_logits[robot, :count]) if count > 0 else HOLD
+        candidates = _step(frame, pace, terrain, beliefs, coverage, fleet, fields, scratch, survey, batch, choices,
+                           seen)
+        decisions += 1
+    return decisions, candidates
