@@ -1,0 +1,168 @@
+"""Fuses the layers of a map by a vote per cell.
+
+Each layer gives a cell one vote, free or occupied, or none. The counts are kept, so that replacing a tile of one
+layer costs the cells that differ, however many layers there are. A cell is occupied if somebody saw it occupied
+and at least as many did as saw it free: a wall that is missed hurts more than a wall that is not there.
+"""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from marl_core.mapping.bounds import TILE, MapBounds
+from marl_core.types import FREE, OCCUPIED, UNKNOWN
+
+TILE_CELLS = TILE * TILE
+WORDS = TILE_CELLS // 8
+"""A tile as 64-bit words: equal stretches of eight cells are passed over with one comparison."""
+WORDS_PER_ROW = TILE // 8
+MAX_LAYERS = 255
+"""Votes are counted in uint8."""
+
+
+class Votes:
+    """Counts of free and occupied votes, and the classes that follow from them.
+
+    Attributes:
+        fused: int8 FREE, UNKNOWN or OCCUPIED. Shape: bounds.shape.
+    """
+
+    def __init__(self, bounds: MapBounds) -> None:
+        tiles = bounds.tiles_y * bounds.tiles_x
+        self._tiles_x = bounds.tiles_x
+        self._free = np.zeros((tiles, TILE_CELLS), np.uint8)
+        self._occupied = np.zeros((tiles, TILE_CELLS), np.uint8)
+        self.fused: NDArray[np.int8] = np.zeros(bounds.shape, np.int8)
+        self._is_changed = np.zeros(tiles, np.uint8)
+        self._changed = np.zeros(tiles, np.int32)
+        self._counters = np.zeros(2, np.int64)
+
+    @property
+    def known_cells(self) -> int:
+        """Cells whose fused class is not UNKNOWN."""
+        return int(self._counters[1])
+
+    def replace_from_raster(self, indices: NDArray[np.int32], raster: NDArray[np.int8], held: NDArray[np.int8],
+                            differs: NDArray[np.uint8]) -> None:
+        """Copy tiles of a raster into a layer and count its votes anew.
+
+        Args:
+            indices: flat tile indices. Shape: (N,).
+            raster: classes, C-contiguous. Shape: bounds.shape.
+            held: the layer's tiles, changed in place. Shape: (tiles, TILE_CELLS).
+            differs: set to 1 where the content was not identical, else 0. Shape: (N,).
+        """
+        _replace_from_raster(indices, raster, raster.view(np.uint64), held, held.view(np.uint64), differs,
+                             self._tiles_x, self._free, self._occupied, self.fused,
+                             self._is_changed, self._changed, self._counters)
+
+    def replace_newer(self, indices: NDArray[np.int32], versions: NDArray[np.uint32], classes: NDArray[np.int8],
+                      held_versions: NDArray[np.uint32], held: NDArray[np.int8]) -> int:
+        """Take over the tiles whose version is higher than the held one; returns how many.
+
+        Args:
+            indices: flat tile indices. Shape: (N,).
+            versions: version of each. Shape: (N,).
+            classes: content of each, C-contiguous. Shape: (N, TILE_CELLS).
+            held_versions: the layer's versions, changed in place. Shape: (tiles,).
+            held: the layer's tiles, changed in place. Shape: (tiles, TILE_CELLS).
+        """
+        return int(_replace_newer(indices, versions, classes, classes.view(np.uint64), held_versions, held,
+                                  held.view(np.uint64), self._tiles_x, self._free, self._occupied, self.fused,
+                                  self._is_changed, self._changed, self._counters))
+
+    def take_changed(self) -> NDArray[np.int32]:
+        """Tiles whose fused classes changed since the last call, as (ty, tx). Shape: (N, 2)."""
+        count = int(self._counters[0])
+        indices = self._changed[:count]
+        self._is_changed[indices] = 0
+        self._counters[0] = 0
+        return np.stack(np.divmod(indices, np.int32(self._tiles_x)), axis=1)
+
+
+@njit(cache=True, nogil=True)
+def _recount_word(tile, word, old, new, row, col, free, occupied, fused):  # noqa: ANN001, ANN202
+    """Move eight cells from ``old`` [TILE_CELLS] to the votes of ``new`` [8]; returns (fused changed, known gained)."""
+    changed, gained = False, 0
+    for k in range(8):
+        i = word * 8 + k
+        before, after = old[i], new[k]
+        if before == after:
+            continue
+        if before == FREE:
+            free[tile, i] -= 1
+        elif before == OCCUPIED:
+            occupied[tile, i] -= 1
+        if after == FREE:
+            free[tile, i] += 1
+        elif after == OCCUPIED:
+            occupied[tile, i] += 1
+        old[i] = after
+        count = occupied[tile, i]
+        value = UNKNOWN
+        if count > 0 and count >= free[tile, i]:
+            value = OCCUPIED
+        elif free[tile, i] > 0:
+            value = FREE
+        if value != fused[row, col + k]:
+            changed = True
+            if fused[row, col + k] == UNKNOWN:
+                gained += 1
+            elif value == UNKNOWN:
+                gained -= 1
+            fused[row, col + k] = value
+    return changed, gained
+
+
+@njit(cache=True, nogil=True)
+def _flag(tile, is_changed, changed, counters):  # noqa: ANN001, ANN202
+    if is_changed[tile] == 0:
+        is_changed[tile] = 1
+        changed[counters[0]] = tile
+        counters[0] += 1
+
+
+@njit(cache=True, nogil=True)
+def _replace_from_raster(indices, raster, raster_words, held, held_words, differs, tiles_x,  # noqa: ANN001, ANN202
+                         free, occupied, fused, is_changed, changed, counters):
+    for n in range(indices.size):
+        tile = indices[n]
+        row0, col0 = (tile // tiles_x) * TILE, (tile % tiles_x) * TILE
+        differs[n] = 0
+        any_fused = False
+        for word in range(WORDS):
+            row, col = row0 + word // WORDS_PER_ROW, col0 + (word % WORDS_PER_ROW) * 8
+            if raster_words[row, col // 8] == held_words[tile, word]:
+                continue
+            differs[n] = 1
+            hit, gained = _recount_word(tile, word, held[tile], raster[row, col:col + 8], row, col,
+                                        free, occupied, fused)
+            any_fused |= hit
+            counters[1] += gained
+        if any_fused:
+            _flag(tile, is_changed, changed, counters)
+
+
+@njit(cache=True, nogil=True)
+def _replace_newer(indices, versions, classes, classes_words, held_versions, held, held_words,  # noqa: ANN001, ANN202
+                   tiles_x, free, occupied, fused, is_changed, changed, counters):
+    taken = 0
+    for n in range(indices.size):
+        tile = indices[n]
+        if versions[n] <= held_versions[tile]:
+            continue
+        held_versions[tile] = versions[n]
+        taken += 1
+        row0, col0 = (tile // tiles_x) * TILE, (tile % tiles_x) * TILE
+        any_fused = False
+        for word in range(WORDS):
+            if classes_words[n, word] == held_words[tile, word]:
+                continue
+            row, col = row0 + word // WORDS_PER_ROW, col0 + (word % WORDS_PER_ROW) * 8
+            hit, gained = _recount_word(tile, word, held[tile], classes[n, word * 8:word * 8 + 8], row, col,
+                                        free, occupied, fused)
+            any_fused |= hit
+            counters[1] += gained
+        if any_fused:
+            _flag(tile, is_changed, changed, counters)
+    return taken
