@@ -1,0 +1,278 @@
+"""Between ROS messages and the core's types.
+
+What comes from elsewhere is checked here only for what a type cannot hold (a foreign frame, an impossible
+stamp, a shape that does not fit); what a value means is checked by the layer that uses it. Both raise
+MessageError, which hosts count under its reason.
+
+Never assign a numpy array to an array field: rclpy converts it element by element. Bytes go through at once.
+"""
+
+from array import array
+from math import atan2, cos, isfinite, pi, sin
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Pose as PoseMessage
+from geometry_msgs.msg import PoseWithCovarianceStamped, Quaternion, TwistStamped
+from geometry_msgs.msg import Twist as TwistMessage
+from marl_coordination import msg
+from nav_msgs.msg import OccupancyGrid, Odometry
+from numpy.typing import NDArray
+from sensor_msgs.msg import LaserScan as LaserScanMessage
+from std_msgs.msg import Header
+
+from marl_core.errors import MessageError
+from marl_core.types import (
+    Activity,
+    LaserScan,
+    LayerDigest,
+    LayerId,
+    MapDigest,
+    MapFeatures,
+    Message,
+    Pose,
+    RobotStatus,
+    Twist,
+    VersionRange,
+)
+
+try:
+    from map_msgs.msg import OccupancyGridUpdate
+except ImportError:  # Not among the wheels on PyPI; ours has the same fields.
+    from marl_coordination.msg import OccupancyGridUpdate
+
+FleetMessage = msg.MapFeatures | msg.RobotStatus | msg.MapDigest
+
+MAX_BEAMS = 100_000
+
+_GRID_VALUES = np.array([0, -1, 100], np.int8)  # at class + 1: FREE, UNKNOWN, OCCUPIED
+_ACTIVITIES = frozenset(int(activity) for activity in Activity)
+
+
+def seconds_of(stamp: Time) -> float:
+    """A ROS stamp in seconds [s].
+
+    Raises:
+        MessageError: ``stamp`` when its nanoseconds are a second or more.
+    """
+    if stamp.nanosec >= 1_000_000_000:
+        raise MessageError('stamp', f'nanosec is {stamp.nanosec}')
+    return stamp.sec + stamp.nanosec * 1e-9
+
+
+def stamp_of(time_s: float) -> Time:
+    """The ROS stamp nearest to a time [s].
+
+    Raises:
+        MessageError: ``stamp`` when the time is not finite or beyond 32 bits.
+    """
+    if not isfinite(time_s) or not -(2**31) <= time_s < 2**31 - 1:
+        raise MessageError('stamp', f'{time_s} s does not fit a ROS stamp')
+    seconds, nanoseconds = divmod(round(time_s * 1e9), 1_000_000_000)
+    return Time(sec=seconds, nanosec=nanoseconds)
+
+
+def heading_of(orientation: Quaternion) -> float:
+    """Rotation about the vertical axis [rad].
+
+    Raises:
+        MessageError: ``orientation`` when the quaternion is not a rotation.
+    """
+    x, y, z, w = orientation.x, orientation.y, orientation.z, orientation.w
+    if not abs(x * x + y * y + z * z + w * w - 1.0) < 0.01:
+        raise MessageError('orientation', f'quaternion ({x}, {y}, {z}, {w}) is not a unit quaternion')
+    return atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
+
+
+def orientation_of(heading_rad: float) -> Quaternion:
+    """The quaternion that turns about the vertical axis."""
+    return Quaternion(z=sin(heading_rad / 2.0), w=cos(heading_rad / 2.0))
+
+
+def scan_from_message(message: LaserScanMessage) -> LaserScan:
+    """A lidar sweep.
+
+    Raises:
+        MessageError: ``scan`` or ``stamp`` when it cannot be a sweep.
+    """
+    beams = len(message.ranges)
+    numbers = (message.angle_min, message.angle_increment, message.range_min, message.range_max)
+    if not 0 < beams <= MAX_BEAMS:
+        raise MessageError('scan', f'{beams} beams; 1 to {MAX_BEAMS} are possible')
+    if not all(isfinite(number) for number in numbers) or message.angle_increment == 0.0:
+        raise MessageError('scan', f'angles and range limits must be finite, got {numbers}')
+    if not 0.0 <= message.range_min < message.range_max:
+        raise MessageError('scan', f'range limits {message.range_min} to {message.range_max} m are empty')
+    if abs(message.angle_increment) * (beams - 1) > 2.0 * pi + 0.1:
+        raise MessageError('scan', f'{beams} beams of {message.angle_increment} rad are more than one turn')
+    return LaserScan(seconds_of(message.header.stamp), message.angle_min, message.angle_increment,
+                     message.range_min, message.range_max, np.array(message.ranges, np.float32))
+
+
+def scan_to_message(scan: LaserScan, frame_id: str) -> LaserScanMessage:
+    """A lidar sweep in the frame of its lidar."""
+    beams = len(scan.ranges_m)
+    return LaserScanMessage(
+        header=Header(stamp=stamp_of(scan.stamp_s), frame_id=frame_id),
+        angle_min=float(scan.angle_min_rad),
+        angle_max=float(scan.angle_min_rad + (beams - 1) * scan.angle_increment_rad),
+        angle_increment=float(scan.angle_increment_rad),
+        range_min=float(scan.range_min_m),
+        range_max=float(scan.range_max_m),
+        ranges=array('f', np.asarray(scan.ranges_m, np.float32).tobytes()))
+
+
+def pose_from_message(message: PoseMessage) -> Pose:
+    """The planar part of a pose.
+
+    Raises:
+        MessageError: ``non_finite`` or ``orientation``.
+    """
+    if not (isfinite(message.position.x) and isfinite(message.position.y)):
+        raise MessageError('non_finite', f'position ({message.position.x}, {message.position.y})')
+    return Pose(message.position.x, message.position.y, heading_of(message.orientation))
+
+
+def pose_to_message(pose: Pose) -> PoseMessage:
+    """A planar pose in space."""
+    message = PoseMessage(orientation=orientation_of(pose.heading_rad))
+    message.position.x, message.position.y = float(pose.x_m), float(pose.y_m)
+    return message
+
+
+def twist_from_message(message: TwistMessage) -> Twist:
+    """The part of a velocity that a differential drive has.
+
+    Raises:
+        MessageError: ``non_finite``.
+    """
+    if not (isfinite(message.linear.x) and isfinite(message.angular.z)):
+        raise MessageError('non_finite', f'velocity ({message.linear.x}, {message.angular.z})')
+    return Twist(message.linear.x, message.angular.z)
+
+
+def twist_to_message(twist: Twist) -> TwistMessage:
+    """A velocity of the base."""
+    message = TwistMessage()
+    message.linear.x, message.angular.z = float(twist.linear_mps), float(twist.angular_radps)
+    return message
+
+
+def command_to_message(twist: Twist, stamp_s: float, frame_id: str) -> TwistStamped:
+    """A velocity command; the stamp is that of the scan that it answers."""
+    return TwistStamped(header=Header(stamp=stamp_of(stamp_s), frame_id=frame_id), twist=twist_to_message(twist))
+
+
+def odometry_from_message(message: Odometry) -> tuple[float, Pose, Twist]:
+    """Time [s], pose [odometry frame] and measured velocity of the base.
+
+    Raises:
+        MessageError: any of the reasons above.
+    """
+    return (seconds_of(message.header.stamp), pose_from_message(message.pose.pose),
+            twist_from_message(message.twist.twist))
+
+
+def odometry_to_message(stamp_s: float, pose: Pose, twist: Twist, frame_id: str, child_frame_id: str) -> Odometry:
+    """Odometry of the base ``child_frame_id`` in ``frame_id``."""
+    message = Odometry(header=Header(stamp=stamp_of(stamp_s), frame_id=frame_id), child_frame_id=child_frame_id)
+    message.pose.pose = pose_to_message(pose)
+    message.twist.twist = twist_to_message(twist)
+    return message
+
+
+def correction_from_message(message: PoseWithCovarianceStamped, map_frame: str) -> tuple[float, Pose]:
+    """Time [s] and pose [map frame] from a localizer such as AMCL.
+
+    Raises:
+        MessageError: ``frame`` when it is not in the map frame, or any of the reasons above.
+    """
+    _require_frame(message.header, map_frame)
+    return seconds_of(message.header.stamp), pose_from_message(message.pose.pose)
+
+
+def grid_values(classes: NDArray[np.int8]) -> array:
+    """Map classes as nav_msgs/OccupancyGrid counts them: -1 unknown, 0 free, 100 occupied; row-major."""
+    return array('b', _GRID_VALUES[classes.astype(np.intp) + 1].tobytes())
+
+
+def grid_to_message(classes: NDArray[np.int8], resolution_m: float, origin_x_m: float, origin_y_m: float,
+                    stamp_s: float, map_frame: str) -> OccupancyGrid:
+    """A map whose cell [0, 0] has its corner at the origin [m; map frame]. ``classes`` Shape: (rows, columns)."""
+    stamp = stamp_of(stamp_s)
+    message = OccupancyGrid(header=Header(stamp=stamp, frame_id=map_frame))
+    message.info.map_load_time = stamp
+    message.info.resolution = float(resolution_m)
+    message.info.height, message.info.width = classes.shape
+    message.info.origin = pose_to_message(Pose(origin_x_m, origin_y_m, 0.0))
+    message.data = grid_values(classes)
+    return message
+
+
+def grid_update_to_message(classes: NDArray[np.int8], row: int, column: int, stamp_s: float,
+                           map_frame: str) -> OccupancyGridUpdate:
+    """A rectangle of the last published map; ``row`` and ``column`` of its first cell count in that map."""
+    message = OccupancyGridUpdate(header=Header(stamp=stamp_of(stamp_s), frame_id=map_frame), x=column, y=row)
+    message.height, message.width = classes.shape
+    message.data = grid_values(classes)
+    return message
+
+
+def to_fleet_message(message: Message, map_frame: str) -> FleetMessage:
+    """What a core says to the fleet, as a ROS message."""
+    header = Header(stamp=stamp_of(message.stamp_s), frame_id=map_frame)
+    if isinstance(message, MapFeatures):
+        return msg.MapFeatures(
+            header=header, robot=message.robot, layer=_layer_to_message(message.layer),
+            versions=msg.VersionRange(first=message.versions.first, last=message.versions.last),
+            resolution_m=message.resolution_m, codec=message.codec, data=message.data)
+    if isinstance(message, MapDigest):
+        return msg.MapDigest(header=header, robot=message.robot, layers=[
+            msg.LayerDigest(layer=_layer_to_message(entry.layer), ranges=[
+                msg.VersionRange(first=versions.first, last=versions.last) for versions in entry.ranges])
+            for entry in message.layers])
+    return msg.RobotStatus(
+        header=header, robot=message.robot, epoch=message.epoch,
+        x_m=message.pose.x_m, y_m=message.pose.y_m, heading_rad=message.pose.heading_rad,
+        linear_mps=message.twist.linear_mps, angular_radps=message.twist.angular_radps,
+        goal_x_m=message.goal_x_m, goal_y_m=message.goal_y_m, distance_to_go_m=message.distance_to_go_m,
+        radius_m=message.radius_m, activity=int(message.activity))
+
+
+def from_fleet_message(message: FleetMessage, map_frame: str) -> Message:
+    """What another member of the fleet says.
+
+    Raises:
+        MessageError: ``frame``, ``stamp`` or ``activity``.
+    """
+    _require_frame(message.header, map_frame)
+    stamp_s = seconds_of(message.header.stamp)
+    if isinstance(message, msg.MapFeatures):
+        return MapFeatures(
+            message.robot, stamp_s, _layer_from_message(message.layer),
+            VersionRange(message.versions.first, message.versions.last),
+            message.resolution_m, message.codec, bytes(message.data))
+    if isinstance(message, msg.MapDigest):
+        return MapDigest(message.robot, stamp_s, tuple(
+            LayerDigest(_layer_from_message(entry.layer),
+                        tuple(VersionRange(versions.first, versions.last) for versions in entry.ranges))
+            for entry in message.layers))
+    if message.activity not in _ACTIVITIES:
+        raise MessageError('activity', f'{message.activity} is none of {sorted(_ACTIVITIES)}')
+    return RobotStatus(
+        message.robot, message.epoch, stamp_s,
+        Pose(message.x_m, message.y_m, message.heading_rad), Twist(message.linear_mps, message.angular_radps),
+        message.goal_x_m, message.goal_y_m, message.distance_to_go_m, message.radius_m, Activity(message.activity))
+
+
+def _layer_to_message(layer: LayerId) -> msg.LayerId:
+    return msg.LayerId(robot=layer.robot, epoch=layer.epoch)
+
+
+def _layer_from_message(message: msg.LayerId) -> LayerId:
+    return LayerId(message.robot, message.epoch)
+
+
+def _require_frame(header: Header, map_frame: str) -> None:
+    if header.frame_id != map_frame:
+        raise MessageError('frame', f'frame_id is {header.frame_id!r}, the fleet shares {map_frame!r}')

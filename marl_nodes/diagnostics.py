@@ -1,0 +1,66 @@
+"""What a node says about its own health, once a second on /diagnostics."""
+
+from collections import Counter, deque
+from collections.abc import Mapping
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.node import Node
+from rclpy.time import Time
+
+from marl_nodes.qos import DIAGNOSTICS
+
+OK, WARN, ERROR, STALE = (
+    DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE)
+
+
+class Durations:
+    """Percentiles over the last thousand durations of one activity."""
+
+    def __init__(self) -> None:
+        self._recent_s: deque[float] = deque(maxlen=1000)
+
+    def add(self, duration_s: float) -> None:
+        """Take one more."""
+        self._recent_s.append(duration_s)
+
+    def values(self, name: str) -> dict[str, str]:
+        """Median and 99th percentile under ``<name>_p50_ms`` and ``<name>_p99_ms``; empty before the first."""
+        if not self._recent_s:
+            return {}
+        p50, p99 = np.percentile(np.array(self._recent_s), (50, 99)) * 1e3
+        return {f'{name}_p50_ms': f'{p50:.2f}', f'{name}_p99_ms': f'{p99:.2f}'}
+
+
+class Drops:
+    """Counts what was refused, by reason, and tells when a reason is new and so worth a log line."""
+
+    def __init__(self) -> None:
+        self._by_reason: Counter[str] = Counter()
+
+    def count(self, reason: str) -> bool:
+        """Count one; True the first time that this reason occurs."""
+        self._by_reason[reason] += 1
+        return self._by_reason[reason] == 1
+
+    def values(self) -> dict[str, str]:
+        """Counts under ``dropped_<reason>``."""
+        return {f'dropped_{reason}': str(count) for reason, count in sorted(self._by_reason.items())}
+
+
+class Diagnostics:
+    """Publishes one DiagnosticStatus of a node."""
+
+    def __init__(self, node: Node, hardware_id: str) -> None:
+        self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', DIAGNOSTICS)
+        self._name = f'{node.get_fully_qualified_name().strip("/")}: agent'
+        self._hardware_id = hardware_id
+
+    def publish(self, now: Time, level: bytes, summary: str, values: Mapping[str, str]) -> None:
+        """Send the state of this moment. ``summary`` is one short sentence."""
+        status = DiagnosticStatus(
+            level=level, name=self._name, message=summary, hardware_id=self._hardware_id,
+            values=[KeyValue(key=key, value=value) for key, value in values.items()])
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = now.to_msg()
+        self._publisher.publish(message)

@@ -1,0 +1,183 @@
+from array import array
+from math import inf, isnan, nan, pi
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='ROS 2 is not installed: pip install --group ros')
+pytest.importorskip('marl_coordination.msg', reason='the messages are not built: pip install --no-build-isolation -e .')
+
+from builtin_interfaces.msg import Time  # noqa: E402
+from geometry_msgs.msg import PoseWithCovarianceStamped, Quaternion  # noqa: E402
+from hypothesis import given  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+from marl_coordination import msg  # noqa: E402
+from rclpy.serialization import deserialize_message, serialize_message  # noqa: E402
+from sensor_msgs.msg import LaserScan as LaserScanMessage  # noqa: E402
+
+from marl_core.errors import MessageError  # noqa: E402
+from marl_core.types import (  # noqa: E402
+    Activity,
+    LaserScan,
+    LayerDigest,
+    LayerId,
+    MapDigest,
+    MapFeatures,
+    Pose,
+    RobotStatus,
+    Twist,
+    VersionRange,
+)
+from marl_nodes import conversions  # noqa: E402
+
+STATUS = RobotStatus('robot_1', 7, 12.5, Pose(1.5, -2.25, 0.5), Twist(0.25, -0.5), 3.0, 4.0, 6.5, 0.25,
+                     Activity.EXPLORING)
+FEATURES = MapFeatures('map', 3.25, LayerId('robot_2', 9), VersionRange(4, 17), 0.05, 'rle-zstd', bytes(range(256)))
+DIGEST = MapDigest('robot_1', 2**30 + 0.5, (
+    LayerDigest(LayerId('robot_1', 7), (VersionRange(1, 3), VersionRange(5, 5))),
+    LayerDigest(LayerId('robot_2', 2**32 - 1), ())))
+
+
+def over_the_wire(message):
+    return deserialize_message(serialize_message(message), type(message))
+
+
+@pytest.mark.parametrize('message', [STATUS, FEATURES, DIGEST], ids=lambda message: type(message).__name__)
+def test_fleet_messages_survive_the_wire(message):
+    received = over_the_wire(conversions.to_fleet_message(message, 'map'))
+    assert conversions.from_fleet_message(received, 'map') == message
+
+
+def test_a_status_without_goal_survives_the_wire():
+    idle = RobotStatus('robot_1', 1, 0.0, Pose(0.0, 0.0, 0.0), Twist(0.0, 0.0))
+    received = conversions.from_fleet_message(over_the_wire(conversions.to_fleet_message(idle, 'map')), 'map')
+    assert not received.has_goal
+    assert isnan(received.distance_to_go_m)
+
+
+@pytest.mark.parametrize('message', [STATUS, FEATURES, DIGEST], ids=lambda message: type(message).__name__)
+def test_a_foreign_frame_is_refused(message):
+    with pytest.raises(MessageError, match='frame') as refusal:
+        conversions.from_fleet_message(conversions.to_fleet_message(message, 'odom'), 'map')
+    assert refusal.value.reason == 'frame'
+
+
+def test_an_unknown_activity_is_refused():
+    message = conversions.to_fleet_message(STATUS, 'map')
+    message.activity = 200
+    with pytest.raises(MessageError) as refusal:
+        conversions.from_fleet_message(message, 'map')
+    assert refusal.value.reason == 'activity'
+
+
+@given(st.integers(-(2**31), 2**31 - 2), st.integers(0, 999_999_999))
+def test_stamps_survive_to_a_microsecond(seconds, nanoseconds):
+    stamp = conversions.stamp_of(conversions.seconds_of(Time(sec=seconds, nanosec=nanoseconds)))
+    assert abs((stamp.sec - seconds) * 10**9 + stamp.nanosec - nanoseconds) <= 1000
+
+
+@pytest.mark.parametrize('time_s', [nan, inf, 2.0**31, -(2.0**31) - 1.0])
+def test_times_that_fit_no_stamp_are_refused(time_s):
+    with pytest.raises(MessageError):
+        conversions.stamp_of(time_s)
+
+
+def test_a_stamp_of_a_second_of_nanoseconds_is_refused():
+    with pytest.raises(MessageError):
+        conversions.seconds_of(Time(sec=1, nanosec=1_000_000_000))
+
+
+def test_rounding_up_to_a_whole_second_carries():
+    assert conversions.stamp_of(1.9999999999) == Time(sec=2, nanosec=0)
+
+
+@given(st.floats(-pi + 1e-9, pi - 1e-9))
+def test_headings_survive(heading_rad):
+    assert conversions.heading_of(conversions.orientation_of(heading_rad)) == pytest.approx(heading_rad, abs=1e-9)
+
+
+@pytest.mark.parametrize('orientation', [Quaternion(w=0.0), Quaternion(w=nan), Quaternion(w=1.0, z=1.0)])
+def test_what_is_no_rotation_is_refused(orientation):
+    with pytest.raises(MessageError):
+        conversions.heading_of(orientation)
+
+
+def test_a_scan_survives_the_wire_with_its_special_ranges():
+    ranges = np.array([1.0, inf, -inf, nan, 7.5], np.float32)
+    scan = LaserScan(4.5, -1.0, 0.5, 0.125, 8.0, ranges)
+    received = conversions.scan_from_message(over_the_wire(conversions.scan_to_message(scan, 'robot_1/lidar')))
+    assert received.ranges_m.dtype == np.float32
+    np.testing.assert_array_equal(received.ranges_m, ranges)
+    assert received.stamp_s == 4.5
+    assert (received.angle_min_rad, received.angle_increment_rad) == (-1.0, 0.5)
+    assert (received.range_min_m, received.range_max_m) == (0.125, 8.0)
+
+
+def test_a_scan_message_names_its_last_angle():
+    scan = LaserScan(0.0, -1.0, 0.5, 0.125, 8.0, np.ones(5, np.float32))
+    assert conversions.scan_to_message(scan, '').angle_max == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize('change', [
+    {'ranges': array('f')}, {'angle_increment': 0.0}, {'angle_increment': nan}, {'angle_min': inf},
+    {'range_min': 9.0}, {'range_min': -1.0}, {'range_max': nan}, {'angle_increment': 3.0}])
+def test_what_is_no_scan_is_refused(change):
+    message = LaserScanMessage(angle_min=-1.0, angle_increment=0.5, range_min=0.1, range_max=8.0, ranges=[1.0] * 5)
+    conversions.scan_from_message(message)
+    for name, value in change.items():
+        setattr(message, name, value)
+    with pytest.raises(MessageError) as refusal:
+        conversions.scan_from_message(message)
+    assert refusal.value.reason == 'scan'
+
+
+def test_odometry_survives_the_wire():
+    pose, twist = Pose(1.0, -2.0, 3.0), Twist(0.5, -0.25)
+    message = conversions.odometry_to_message(9.5, pose, twist, 'robot_1/odom', 'robot_1/base_link')
+    stamp_s, received, velocity = conversions.odometry_from_message(over_the_wire(message))
+    assert stamp_s == 9.5
+    assert received == pytest.approx(pose)
+    assert velocity == twist
+
+
+@pytest.mark.parametrize('break_it', [
+    lambda message: setattr(message.pose.pose.position, 'x', nan),
+    lambda message: setattr(message.twist.twist.angular, 'z', inf),
+    lambda message: setattr(message.pose.pose.orientation, 'w', 7.0)])
+def test_broken_odometry_is_refused(break_it):
+    message = conversions.odometry_to_message(9.5, Pose(0.0, 0.0, 0.0), Twist(0.0, 0.0), 'odom', 'base_link')
+    break_it(message)
+    with pytest.raises(MessageError):
+        conversions.odometry_from_message(message)
+
+
+def test_a_correction_must_be_in_the_map_frame():
+    message = PoseWithCovarianceStamped()
+    message.header.frame_id = 'map'
+    message.pose.pose.orientation.w = 1.0
+    assert conversions.correction_from_message(message, 'map') == (0.0, Pose(0.0, 0.0, 0.0))
+    message.header.frame_id = 'odom'
+    with pytest.raises(MessageError):
+        conversions.correction_from_message(message, 'map')
+
+
+def test_a_grid_counts_cells_as_ros_does():
+    classes = np.array([[-1, 0, 1], [0, 0, -1]], np.int8)
+    message = over_the_wire(conversions.grid_to_message(classes, 0.05, -3.0, 2.0, 1.5, 'map'))
+    assert list(message.data) == [0, -1, 100, -1, -1, 0]
+    assert (message.info.width, message.info.height) == (3, 2)
+    assert (message.info.origin.position.x, message.info.origin.position.y) == (-3.0, 2.0)
+    assert message.info.resolution == pytest.approx(0.05)
+
+
+def test_a_grid_update_says_where_it_belongs():
+    classes = np.array([[1, -1, 0]], np.int8)[:, ::-1]
+    message = over_the_wire(conversions.grid_update_to_message(classes, 4, 7, 1.5, 'map'))
+    assert (message.x, message.y, message.width, message.height) == (7, 4, 3, 1)
+    assert list(message.data) == [-1, 0, 100]
+
+
+def test_features_are_refused_never_crash_on_any_bytes():
+    message = msg.MapFeatures(robot='x' * 5000, data=bytes(5))
+    with pytest.raises(MessageError):
+        conversions.from_fleet_message(message, 'map')
