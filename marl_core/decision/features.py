@@ -54,7 +54,8 @@ def view_gain_m2(state: NDArray[np.int8], row: int, col: int, range_m: float, re
 
     Args:
         state: cell classes. Shape: (rows, cols).
-        row: of the cell. col: of the cell.
+        row: of the cell.
+        col: of the cell.
         range_m: reach of the lidar [m].
         resolution_m: edge of a cell [m].
     """
@@ -84,7 +85,8 @@ def unknown_ratio(state: NDArray[np.int8], row: int, col: int, side_m: float, re
 
     Args:
         state: cell classes. Shape: (rows, cols).
-        row: of the cell. col: of the cell.
+        row: of the cell.
+        col: of the cell.
         side_m: edge of the square [m].
         resolution_m: edge of a cell [m].
     """
@@ -157,7 +159,8 @@ def allocate_greedily(team_distances_m: NDArray[np.float32], robots: int, count:
 
     Args:
         team_distances_m: geodesic distances, FAR_M where there is no way [m]. Shape: at least (robots, count).
-        robots: number of robots (at most 62). count: number of candidates.
+        robots: number of robots (at most 62).
+        count: number of candidates.
         own_rank: number of teammates whose names come before robot 0's.
         overlaps: see ``survey_candidates``.
         sensor_range_m: reach of the lidar [m].
@@ -205,19 +208,27 @@ def fill_observation(
 
     Args:
         resolution_m: edge of a planning cell [m].
-        origin_x_m: x of the corner of cell (0, 0) [m; map frame]. origin_y_m: its y.
+        origin_x_m: x of the corner of cell (0, 0) [m; map frame].
+        origin_y_m: y of it.
         sensor_range_m: reach of the lidar [m].
         cells: candidates as (row, col). Shape: (K, 2).
         sizes: frontier cells of each. Shape: (K,).
-        gains_m2, unknown_ratios, overlaps: from ``survey_candidates``.
+        gains_m2: from ``survey_candidates``. Shape: at least (K,).
+        unknown_ratios: from ``survey_candidates``. Shape: at least (K,).
+        overlaps: from ``survey_candidates``. Shape: at least (K, K).
         team_poses: x, y, heading [m, m, rad; map frame]. Shape: (T, 3).
         team_goals_m: x, y, NaN without a goal [m; map frame]. Shape: (T, 2).
         team_to_go_m: remaining path, ignored without a goal [m]. Shape: (T,).
         team_ages_s: time since heard [s]. Shape: (T,).
         team_costs: geodesic cost of each robot to each candidate. Shape: (T, K).
         own_rank: number of teammates whose names come before the robot's own.
-        candidates, candidate_mask, candidate_distances_m, team, team_mask, team_distances_m, base_logits:
-            written, see ``specs.OBSERVATION``. Any padded size of at least K and T.
+        candidates: written, see ``specs.OBSERVATION`` for this and the rest; any size from K and T up.
+        candidate_mask: written.
+        candidate_distances_m: written.
+        team: written.
+        team_mask: written.
+        team_distances_m: written.
+        base_logits: written.
     """
     count, robots = cells.shape[0], team_poses.shape[0]
     x_m, y_m = team_poses[0, 0], team_poses[0, 1]

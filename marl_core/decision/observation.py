@@ -59,6 +59,11 @@ class Observation:
         return {spec.name: getattr(self, spec.name) for spec in OBSERVATION}
 
     @property
+    def places(self) -> NDArray[np.intp]:
+        """Indices of candidates that are no padding, ascending."""
+        return np.flatnonzero(self.candidate_mask)
+
+    @property
     def order(self) -> list[int]:
         """Rows of robots that are no padding, sorted by name."""
         teammates = [row for row in range(1, len(self.team_mask)) if self.team_mask[row]]
@@ -74,7 +79,8 @@ def observe(state: NDArray[np.int8], resolution_m: float, origin_x_m: float, ori
     Args:
         state: cell classes of the planning grid (FREE, UNKNOWN, OCCUPIED). Shape: (rows, cols).
         resolution_m: edge of a planning cell [m].
-        origin_x_m: x of the corner of cell (0, 0) [m; map frame]. origin_y_m: its y.
+        origin_x_m: x of the corner of cell (0, 0) [m; map frame].
+        origin_y_m: y of it.
         sensor_range_m: reach of the lidar [m].
         cells: candidates as (row, col). Shape: (K, 2).
         sizes: frontier cells of each. Shape: (K,).
