@@ -39,15 +39,15 @@ def standardised(values: Array, limit: float, robust: bool) -> Array:
     """Advantages centred, scaled to about one and clipped.
 
     The standard deviation of a batch in which one episode got stuck is that episode's: all others' advantages
-    vanish. The robust scale is half the distance between the 16th and 84th percentile, which equals the standard
-    deviation for a normal distribution and ignores outliers.
+    vanish. The robust way centres on the median and scales by half the distance between the 16th and 84th
+    percentile, which equals the standard deviation of a normal distribution and ignores outliers.
 
     Args:
         values: Shape: (M,). limit: largest magnitude of the result. robust: use percentiles.
     """
     if robust:
         low, high = np.percentile(values, (15.865, 84.135))
-        scale = (high - low) / 2
+        centre, scale = np.median(values), (high - low) / 2
     else:
-        scale = values.std()
-    return np.clip((values - values.mean()) / (scale + 1e-6), -limit, limit).astype(np.float32)
+        centre, scale = values.mean(), values.std()
+    return np.clip((values - centre) / (scale + 1e-6), -limit, limit).astype(np.float32)

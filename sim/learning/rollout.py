@@ -12,13 +12,26 @@ from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 from torch import nn
 
+from marl_core.decision.observation import Observation
+from marl_core.decision.policies import Policy, make_policy
 from marl_core.errors import TrainingError
+from marl_core.specs import OBSERVATION
 from sim.learning.actors import build_actor
 from sim.learning.buffer import BOX, Episode
 from sim.learning.environments import make_environment
 
-Decide = Callable[[dict[str, NDArray]], NDArray[np.float32]]
-"""Observations of a batch, each Shape: (B, ...) -> logits. Shape: (B, A)."""
+Decide = Callable[[dict[str, NDArray], NDArray[np.int64]], NDArray[np.float32]]
+"""Observations of a batch, each Shape: (B, ...), and the rank of each row's agent in its team, Shape: (B,) ->
+logits, Shape: (B, A)."""
+
+Weights = Mapping[str, torch.Tensor]
+Plays = Weights | str
+"""Who plays: weights of the source's actor, REFERENCE, or a name or path that ``make_policy`` knows."""
+
+REFERENCE = 'reference'
+"""The rule whose logits come with the observation."""
+
+_FORBIDDEN = -1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +78,17 @@ class Player:
         self.environments: list[ParallelEnv] = []
         self.actor: nn.Module | None = None
 
-    def with_actor(self, weights: Mapping[str, torch.Tensor], tickets: Sequence[Ticket],
-                   record: bool) -> list[Episode]:
-        """Play with the source's actor under the given weights."""
+    def decider(self, plays: Plays) -> Decide:
+        """The function that decides for ``plays``."""
+        if plays == REFERENCE:
+            return lambda observations, ranks: observations[self.source.reference]
+        if isinstance(plays, str):
+            return policy_logits(make_policy(plays))
         if self.actor is None:
             self.actor = build_actor(self.source.actor, self._environment(0), self.source.actor_options)
-        self.actor.load_state_dict(weights)
+        self.actor.load_state_dict(plays)
         self.actor.eval()
-        return self.play(actor_logits(self.actor), tickets, record)
-
-    def with_reference(self, tickets: Sequence[Ticket], record: bool) -> list[Episode]:
-        """Play the rule whose logits come with the observation."""
-        name = self.source.reference
-        return self.play(lambda observations: observations[name], tickets, record)
+        return actor_logits(self.actor)
 
     def play(self, decide: Decide, tickets: Sequence[Ticket], record: bool = True) -> list[Episode]:
         """Play episodes to their end.
@@ -107,9 +118,10 @@ class Player:
         rows = [(game, agent) for game in games for agent in game.environment.agents]
         observations = [game.current[agent] for game, agent in rows]
         stacked = {name: np.stack([observation[name] for observation in observations]) for name in observations[0]}
-        logits = decide(stacked)
+        ranks = np.array([game.names.index(agent) for game, agent in rows])
+        logits = decide(stacked, ranks)
         if self.source.action_mask:
-            logits = np.where(stacked[self.source.action_mask].astype(bool), logits, -np.inf)
+            logits = np.where(stacked[self.source.action_mask].astype(bool), logits, _FORBIDDEN)
         start = 0
         for game in games:
             count = len(game.environment.agents)
@@ -201,18 +213,17 @@ class Processes:
             theirs.close()
             self.workers.append((process, ours))
 
-    def play(self, weights: Mapping[str, torch.Tensor] | None, tickets: Sequence[Ticket],
-             record: bool = True) -> list[Episode]:
-        """Play with the source's actor, or with the reference rule where ``weights`` is None.
+    def play(self, plays: Plays, tickets: Sequence[Ticket], record: bool = True) -> list[Episode]:
+        """Play tickets, in their order; see ``Player.play``.
 
         Raises:
             TrainingError: a process died or failed; carries its message.
         """
         if self.player is not None:
-            return _played(self.player, weights, tickets, record)
+            return self.player.play(self.player.decider(plays), tickets, record)
         share = len(self.workers)
         for rank, (_, connection) in enumerate(self.workers):
-            connection.send((weights, tickets[rank::share], record))
+            connection.send((plays, tickets[rank::share], record))
         parts = [_received(process, connection) for process, connection in self.workers]
         return [parts[number % share][number // share] for number in range(len(tickets))]
 
@@ -232,9 +243,20 @@ class Processes:
 
 def actor_logits(actor: nn.Module) -> Decide:
     """A torch actor as a function of arrays."""
-    def decide(observations: dict[str, NDArray]) -> NDArray[np.float32]:
+    def decide(observations: dict[str, NDArray], ranks: NDArray[np.int64]) -> NDArray[np.float32]:
         with torch.inference_mode():
             return actor({name: torch.from_numpy(rows) for name, rows in observations.items()}).numpy()
+    return decide
+
+
+def policy_logits(policy: Policy) -> Decide:
+    """A policy of the robot's runtime as a function of padded arrays: all weight on what it chooses."""
+    def decide(observations: dict[str, NDArray], ranks: NDArray[np.int64]) -> NDArray[np.float32]:
+        logits = np.zeros(observations['candidate_mask'].shape, np.float32)
+        for row, rank in enumerate(ranks):
+            own = {spec.name: observations[spec.name][row] for spec in OBSERVATION}
+            logits[row, policy.choose(Observation(**own, own_rank=int(rank)))] = 1e3
+        return logits
     return decide
 
 
@@ -246,23 +268,16 @@ def state_of(environment: ParallelEnv) -> NDArray | None:
         return None
 
 
-def _played(player: Player, weights: Mapping[str, torch.Tensor] | None, tickets: Sequence[Ticket],
-            record: bool) -> list[Episode]:
-    if weights is None:
-        return player.with_reference(tickets, record)
-    return player.with_actor(weights, tickets, record)
-
-
 def _serve(source: Source, connection: Connection) -> None:
     torch.set_num_threads(1)
     player = Player(source)
     while True:
         try:
-            weights, tickets, record = connection.recv()
+            plays, tickets, record = connection.recv()
         except (EOFError, KeyboardInterrupt):
             return
         try:
-            connection.send(_played(player, weights, tickets, record))
+            connection.send(player.play(player.decider(plays), tickets, record))
         except Exception as error:  # noqa: BLE001 - raised again in the parent, which knows what to do
             connection.send(f'{type(error).__name__}: {error}')
 

@@ -19,7 +19,7 @@ from sim.learning.actors import build_actor, observation_shapes
 from sim.learning.critic import Critic, CriticConfig
 from sim.learning.environments import make_environment
 from sim.learning.mappo import Mappo, MappoConfig
-from sim.learning.rollout import Processes, Source, Ticket, state_of
+from sim.learning.rollout import REFERENCE, Processes, Source, Ticket, state_of
 
 ALGORITHMS = {'mappo': Mappo}
 
@@ -155,7 +155,7 @@ class Trainer:
         compared = float(np.mean(scores)) * (1 if config.lower_is_better else -1)
         if config.reference:
             if not self.reference_metrics:
-                self.reference_metrics = evaluation.scores(players.play(None, tickets, record=False), config.score)
+                self.reference_metrics = evaluation.scores(players.play(REFERENCE, tickets, record=False), config.score)
             if min(*scores, *self.reference_metrics) > 0:
                 ratio = np.log(np.array(scores) / np.array(self.reference_metrics))
                 compared = float(ratio.mean()) * (1 if config.lower_is_better else -1)

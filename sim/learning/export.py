@@ -1,0 +1,156 @@
+"""From a checkpoint to a file that a robot can trust: ONNX, manifest, numeric check and model card."""
+
+import json
+import subprocess
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+from marl_core.decision.policies.onnx import MANIFEST_KEY, OnnxPolicy, manifest
+from marl_core.errors import TrainingError
+from models.coordinator import Coordinator, example_observation
+
+TOLERANCE = 1e-4
+"""Largest difference of a logit between torch and onnxruntime."""
+
+CHECKED_SIZES = tuple((candidates, robots) for candidates in (1, 2, 5, 13, 32, 50) for robots in (1, 2, 4, 9, 12))
+"""Numbers of candidates and robots for which both are compared."""
+
+
+def export(actor: Coordinator, path: str | Path, remarks: Mapping[str, Any]) -> dict[str, Any]:
+    """Write ``path`` (ONNX with manifest) and its sidecar ``path`` with suffix .json; nothing remains on failure.
+
+    Args:
+        actor: the trained network. path: ends in .onnx.
+        remarks: what else the manifest shall say (training configuration, score).
+
+    Returns:
+        The manifest.
+
+    Raises:
+        TrainingError: onnxruntime's numbers differ from torch's.
+        PolicyError: the robot's runtime would refuse the file.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix('.draft.onnx')
+    try:
+        actor.eval().as_onnx(draft)
+        difference = largest_difference(actor, draft)
+        if not difference < TOLERANCE:
+            raise TrainingError(f'{path}: onnxruntime and torch differ by {difference:.2e} (allowed {TOLERANCE:.0e})')
+        content = manifest(
+            **remarks, model=path.stem, parameters=sum(weights.numel() for weights in actor.parameters()),
+            largest_difference=difference, latency_ms=latency_ms(draft), exported=datetime.now(UTC).isoformat(),
+            git_commit=git_commit(), versions={module.__name__: module.__version__
+                                               for module in (torch, onnx, onnxruntime, np)})
+        model = onnx.load(draft)
+        for node in [*model.graph.node, *(inner for function in model.functions for inner in function.node)]:
+            del node.metadata_props[:]  # the exporter notes source lines of the machine that it ran on
+            node.doc_string = ''
+        for value in [*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer]:
+            del value.metadata_props[:]
+        del model.graph.metadata_props[:]
+        del model.metadata_props[:]
+        entry = model.metadata_props.add()
+        entry.key, entry.value = MANIFEST_KEY, json.dumps(content)
+        onnx.checker.check_model(model)
+        onnx.save(model, draft)
+        OnnxPolicy(draft)  # the very checks that the robot makes
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    path.with_suffix('.json').write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+    return content
+
+
+def largest_difference(actor: Coordinator, path: str | Path) -> float:
+    """Compare torch and onnxruntime on random observations of many sizes; NaN counts as infinite."""
+    session = _session(path)
+    worst = 0.0
+    for number, (candidates, robots) in enumerate(CHECKED_SIZES):
+        observation = example_observation(candidates, robots, seed=number)
+        if number % 2:  # masks of every pattern occur in training only, but must mean the same here
+            observation['candidate_mask'] = torch.arange(candidates) < max(1, candidates - 2)
+            observation['team_mask'] = torch.arange(robots) < max(1, robots - 1)
+        with torch.inference_mode():
+            expected = actor.score(**observation).numpy()
+        got, = session.run(['logits'], {name: array.numpy() for name, array in observation.items()})
+        difference = float(np.abs(got - expected).max()) if got.shape == expected.shape else np.inf
+        worst = max(worst, difference if np.isfinite(difference) else np.inf)
+    return worst
+
+
+def latency_ms(path: str | Path, calls: int = 1000) -> dict[str, float]:
+    """Time of one decision among 32 candidates in a team of 9, on one thread [ms]: p50 and p99."""
+    session = _session(path)
+    feed = {name: array.numpy() for name, array in example_observation(32, 9).items()}
+    times = []
+    for _ in range(calls + 50):
+        started = time.perf_counter()
+        session.run(None, feed)
+        times.append(time.perf_counter() - started)
+    p50, p99 = np.percentile(np.array(times[50:]) * 1e3, (50, 99))
+    return {'p50': round(float(p50), 4), 'p99': round(float(p99), 4)}
+
+
+def model_card(entry: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> str:
+    """The README beside exported models, from a manifest and the JSON of an evaluation (None: not evaluated)."""
+    training = entry.get('training', {})
+    lines = [
+        f'# {entry["model"]}', '',
+        'Written by `python -m sim export`; do not edit. Chooses where a robot goes next: a bounded correction of the',
+        'Burgard rule by attention over candidates and team (see models/coordinator.py).', '',
+        '| | |', '|---|---|',
+        f'| Specs | version {entry["specs_version"]}, fingerprint `{entry["fingerprint"]}` |',
+        f'| Parameters | {entry["parameters"]} |',
+        f'| Decision, 32 candidates, 9 robots, 1 thread | p50 {entry["latency_ms"]["p50"]:.3f} ms, '
+        f'p99 {entry["latency_ms"]["p99"]:.3f} ms |',
+        f'| onnxruntime against torch, {len(CHECKED_SIZES)} sizes | largest difference '
+        f'{entry["largest_difference"]:.1e} |',
+        f'| Trained | {training.get("iteration", "?")} iterations, seed {training.get("seed", "?")}, '
+        f'commit `{entry["git_commit"]}` |',
+        f'| Exported | {entry["exported"]} |', '']
+    if evaluation is None:
+        lines += ['Not evaluated. Run `python -m sim evaluate` and export again with `--evaluation`.', '']
+        return '\n'.join(lines)
+    rows = evaluation['comparisons']
+    lines += [
+        f'## {rows[0]["metric"]} on {evaluation["episodes"]} held-back episodes', '',
+        'Paired over worlds and starts that were never trained on. Ratios to '
+        f'{rows[0]["baseline"]} (geometric mean, below 1 is better), 95 % bootstrap intervals.', '',
+        '| policy | mean | ratio | IQM of ratios | better in | dropped |', '|---|---|---|---|---|---|']
+    for row in rows:
+        lines.append(f'| {row["policy"]} | {_interval(row["mean"], 1)} | {_interval(row["ratio"], 3)} | '
+                     f'{_interval(row["iqm_ratio"], 3)} | {100 * row["better"]:.0f} % | {row["dropped"]} |')
+    return '\n'.join([*lines, '', f'Environment: `{json.dumps(evaluation["environment_options"])}`', ''])
+
+
+def git_commit() -> str:
+    """Commit of the checkout, with ``+`` if files differ from it; ``unknown`` outside git."""
+    folder = Path(__file__).parent
+    try:
+        commit = subprocess.run(['git', 'rev-parse', '--short=12', 'HEAD'], cwd=folder, capture_output=True,
+                                text=True, check=True).stdout.strip()
+        changed = subprocess.run(['git', 'status', '--porcelain', '--untracked-files=no'], cwd=folder,
+                                 capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return 'unknown'
+    return commit + ('+' if changed else '')
+
+
+def _session(path: str | Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
+
+
+def _interval(estimate: Mapping[str, float], digits: int) -> str:
+    return f'{estimate["value"]:.{digits}f} [{estimate["low"]:.{digits}f}, {estimate["high"]:.{digits}f}]'

@@ -1,0 +1,69 @@
+"""Tiny environments whose best policy is known."""
+
+import numpy as np
+from gymnasium import spaces
+from pettingzoo import ParallelEnv
+
+
+class Matching(ParallelEnv):
+    """Each of two agents sees a number and must answer it; one answer of four is forbidden at a time.
+
+    Decisions last 1 or 2 units of time; the first agent leaves after 3 steps, the second after 5.
+    """
+
+    metadata = {'name': 'matching'}
+    possible_agents = ['first', 'second']
+
+    def __init__(self, mask: bool = True):
+        self.mask = mask
+        self.agents = []
+
+    def observation_space(self, agent):
+        parts = {'observation': spaces.Box(0, 1, (4,), np.float32), 'base_logits': spaces.Box(-9, 9, (4,), np.float32)}
+        return spaces.Dict(parts | ({'action_mask': spaces.MultiBinary(4)} if self.mask else {}))
+
+    def action_space(self, agent):
+        return spaces.Discrete(4)
+
+    def reset(self, seed=None, options=None):
+        self.random = np.random.default_rng(seed)
+        self.agents = list(self.possible_agents)
+        self.steps = 0
+        self._draw()
+        return self._observations(), {agent: {} for agent in self.agents}
+
+    def step(self, actions):
+        rewards = {agent: float(action == self.asked[agent]) for agent, action in actions.items()}
+        for agent, action in actions.items():
+            assert not self.mask or action != self.forbidden[agent], 'a forbidden action was taken'
+        self.steps += 1
+        ends = {agent: self.steps >= (3 if agent == 'first' else 5) for agent in self.agents}
+        infos = {agent: {'elapsed': 1.0 + self.steps % 2, 'makespan_s': 10.0 - rewards[agent]} for agent in self.agents}
+        self._draw()
+        observations = self._observations()
+        truncations = {agent: ends[agent] and agent == 'second' for agent in self.agents}
+        terminations = {agent: ends[agent] and agent == 'first' for agent in self.agents}
+        self.agents = [agent for agent in self.agents if not ends[agent]]
+        return observations, rewards, terminations, truncations, infos
+
+    def state(self):
+        image = np.zeros((2, 8, 8), np.float32)
+        for place, agent in enumerate(self.possible_agents):
+            image[place, self.asked[agent]] = 1.0
+        return image
+
+    def _draw(self):
+        self.asked = {agent: int(self.random.integers(4)) for agent in self.possible_agents}
+        self.forbidden = {agent: (self.asked[agent] + 1 + int(self.random.integers(3))) % 4
+                          for agent in self.possible_agents}
+
+    def _observations(self):
+        result = {}
+        for agent in self.agents:
+            seen = {'observation': np.eye(4, dtype=np.float32)[self.asked[agent]],
+                    'base_logits': np.array([2.0, 0.0, 0.0, 0.0], np.float32)}
+            if self.mask:
+                seen['action_mask'] = np.ones(4, np.int8)
+                seen['action_mask'][self.forbidden[agent]] = 0
+            result[agent] = seen
+        return result
