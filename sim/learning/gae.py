@@ -39,15 +39,16 @@ def standardised(values: Array, limit: float, robust: bool) -> Array:
     """Advantages centred, scaled to about one and clipped.
 
     The standard deviation of a batch in which one episode got stuck is that episode's: all others' advantages
-    vanish. The robust way centres on the median and scales by half the distance between the 16th and 84th
-    percentile, which equals the standard deviation of a normal distribution and ignores outliers.
+    vanish. The robust way scales by half the distance between the 16th and 84th percentile, which equals the
+    standard deviation of a normal distribution and ignores outliers, and clips these before taking the mean.
 
     Args:
         values: Shape: (M,). limit: largest magnitude of the result. robust: use percentiles.
     """
     if robust:
         low, high = np.percentile(values, (15.865, 84.135))
-        centre, scale = np.median(values), (high - low) / 2
+        middle, scale = np.median(values), (high - low) / 2
+        centre = np.clip(values, middle - limit * scale, middle + limit * scale).mean()
     else:
         centre, scale = values.mean(), values.std()
     return np.clip((values - centre) / (scale + 1e-6), -limit, limit).astype(np.float32)

@@ -92,11 +92,11 @@ def test_failure_of_a_playing_process_is_reported():
 
 
 def test_masked_task_is_learnt(tmp_path):
-    *_, last = Trainer(replace(MATCHING, iterations=30, mappo=replace(MATCHING.mappo, reference_weight=0.02)),
+    *_, last = Trainer(replace(MATCHING, iterations=40, mappo=replace(MATCHING.mappo, reference_weight=0.02)),
                        tmp_path).run()
     assert last['episode/return'] > 3.6  # 4 at best, 1.33 at random
     actor, config, _ = load_actor(tmp_path / 'last.ckpt')
-    assert config.iterations == 30
+    assert config.iterations == 40
     logits = actor({'observation': torch.eye(4)})
     assert logits.argmax(-1).tolist() == [0, 1, 2, 3]
 
