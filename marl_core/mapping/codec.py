@@ -230,7 +230,7 @@ class _Reader:
 
 
 @njit(cache=True, nogil=True)
-def _write_varints(numbers, out):  # noqa: ANN001, ANN202
+def _write_varints(numbers: NDArray[np.int64], out: NDArray[np.uint8]) -> int:
     size = 0
     for number in numbers:
         while number > 127:
@@ -243,7 +243,7 @@ def _write_varints(numbers, out):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, nogil=True)
-def _read_varints(data, offset, out):  # noqa: ANN001, ANN202
+def _read_varints(data: NDArray[np.uint8], offset: int, out: NDArray[np.int64]) -> int:
     """Offset behind the numbers read, or -1 if the data ends first or a number has more than 35 bits."""
     for n in range(out.size):
         number, shift = np.int64(0), 0
@@ -261,7 +261,7 @@ def _read_varints(data, offset, out):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, nogil=True)
-def _runs_of(cells, out):  # noqa: ANN001, ANN202
+def _runs_of(cells: NDArray[np.int8], out: NDArray[np.uint8]) -> int:
     """Runs as bytes ``class + 1 | length << 2``; length 0 announces ``length - 64`` as a varint. Returns their size."""
     size, start = 0, 0
     while start < cells.size:
@@ -288,7 +288,7 @@ def _runs_of(cells, out):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, nogil=True)
-def _cells_of(runs, cells):  # noqa: ANN001, ANN202
+def _cells_of(runs: NDArray[np.uint8], cells: NDArray[np.int8]) -> bool:
     """Inverse of ``_runs_of``; False unless the runs are well formed and fill ``cells`` exactly."""
     filled, offset = 0, 0
     while offset < runs.size:

@@ -165,7 +165,7 @@ def _read_image(path: Path) -> NDArray[np.float64]:
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise WorldError(f'{path}: image of {image.width} x {image.height} pixels is too large')
-            if image.mode.startswith('I;16'):
+            if image.mode.startswith('I'):
                 return 1.0 - np.asarray(image, np.float64) / 65535.0
             # Nav2 averages the channels; palettes and bit maps have none until they are converted.
             kept = image if image.mode in ('L', 'LA', 'RGB', 'RGBA') else image.convert('RGB')

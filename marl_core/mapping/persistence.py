@@ -53,9 +53,9 @@ class Recovered:
         return '; '.join((found, *self.problems))
 
 
-def previous_of(path: Path) -> Path:
-    """Where the generation before ``path`` is kept."""
-    return path.with_name(path.name + '.previous')
+def generations(path: Path) -> tuple[Path, Path, Path]:
+    """Where a map may be found, in the order of trust: the last save, one that was cut short, the one before."""
+    return path, path.with_name(path.name + '.new'), path.with_name(path.name + '.previous')
 
 
 def save(replica: Replica, path: str | Path) -> int:
@@ -66,9 +66,8 @@ def save(replica: Replica, path: str | Path) -> int:
     Raises:
         MapError: the file cannot be written; the old one is then as it was.
     """
-    path = Path(path)
+    path, fresh, previous = generations(Path(path))
     data = b''.join(_records_of(replica))
-    fresh = path.with_name(path.name + '.new')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with fresh.open('wb') as file:
@@ -76,7 +75,7 @@ def save(replica: Replica, path: str | Path) -> int:
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
-            os.replace(path, previous_of(path))
+            os.replace(path, previous)
         os.replace(fresh, path)
         directory = os.open(path.parent, os.O_RDONLY)
         try:
@@ -93,11 +92,10 @@ def load(replica: Replica, path: str | Path) -> Recovered:
 
     Never fails for what the files hold: a replica that recovers nothing still works and is refilled by others.
     """
-    path = Path(path)
     files: list[str] = []
     problems: list[str] = []
     tiles, saved_at_s, complete = 0, None, False
-    for number, candidate in enumerate((path, previous_of(path))):
+    for number, candidate in enumerate(generations(Path(path))):
         try:
             data = candidate.read_bytes()
         except FileNotFoundError:
@@ -112,7 +110,7 @@ def load(replica: Replica, path: str | Path) -> Recovered:
             files.append(str(candidate))
         tiles += gained
         if whole:
-            saved_at_s, complete = stamp_s, number == 0
+            saved_at_s, complete = stamp_s, number < 2
             break
     return Recovered(tuple(files), complete, saved_at_s, tiles, replica.known_cells, tuple(problems))
 

@@ -19,6 +19,11 @@ WORDS_PER_ROW = TILE // 8
 MAX_LAYERS = 255
 """Votes are counted in uint8."""
 
+Classes = NDArray[np.int8]
+Counts = NDArray[np.uint8]
+Indices = NDArray[np.int32]
+Words = NDArray[np.uint64]
+
 
 class Votes:
     """Counts of free and occupied votes, and the classes that follow from them.
@@ -81,7 +86,8 @@ class Votes:
 
 
 @njit(cache=True, nogil=True)
-def _recount_word(tile, word, old, new, row, col, free, occupied, fused):  # noqa: ANN001, ANN202
+def _recount_word(tile: int, word: int, old: Classes, new: Classes, row: int, col: int,
+                  free: Counts, occupied: Counts, fused: Classes) -> tuple[bool, int]:
     """Move eight cells from ``old`` [TILE_CELLS] to the votes of ``new`` [8]; returns (fused changed, known gained)."""
     changed, gained = False, 0
     for k in range(8):
@@ -115,7 +121,7 @@ def _recount_word(tile, word, old, new, row, col, free, occupied, fused):  # noq
 
 
 @njit(cache=True, nogil=True)
-def _flag(tile, is_changed, changed, counters):  # noqa: ANN001, ANN202
+def _flag(tile: int, is_changed: Counts, changed: Indices, counters: NDArray[np.int64]) -> None:
     if is_changed[tile] == 0:
         is_changed[tile] = 1
         changed[counters[0]] = tile
@@ -123,8 +129,9 @@ def _flag(tile, is_changed, changed, counters):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, nogil=True)
-def _replace_from_raster(indices, raster, raster_words, held, held_words, differs, tiles_x,  # noqa: ANN001, ANN202
-                         free, occupied, fused, is_changed, changed, counters):
+def _replace_from_raster(indices: Indices, raster: Classes, raster_words: Words, held: Classes, held_words: Words,
+                         differs: Counts, tiles_x: int, free: Counts, occupied: Counts, fused: Classes,
+                         is_changed: Counts, changed: Indices, counters: NDArray[np.int64]) -> None:
     for n in range(indices.size):
         tile = indices[n]
         row0, col0 = (tile // tiles_x) * TILE, (tile % tiles_x) * TILE
@@ -144,8 +151,10 @@ def _replace_from_raster(indices, raster, raster_words, held, held_words, differ
 
 
 @njit(cache=True, nogil=True)
-def _replace_newer(indices, versions, classes, classes_words, held_versions, held, held_words,  # noqa: ANN001, ANN202
-                   tiles_x, free, occupied, fused, is_changed, changed, counters):
+def _replace_newer(indices: Indices, versions: NDArray[np.uint32], classes: Classes, classes_words: Words,
+                   held_versions: NDArray[np.uint32], held: Classes, held_words: Words, tiles_x: int,
+                   free: Counts, occupied: Counts, fused: Classes,
+                   is_changed: Counts, changed: Indices, counters: NDArray[np.int64]) -> int:
     taken = 0
     for n in range(indices.size):
         tile = indices[n]
