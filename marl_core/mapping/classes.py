@@ -31,36 +31,36 @@ def classify_window(log_odds: NDArray[np.int8], classes: NDArray[np.int8], row0:
     flagged, width = 0, col1 - col0
     if width <= 0:
         return 0
-    differs = np.empty((width + 7) // 8 * 8, np.uint8)
+    differs = np.zeros((width + 7) // 8 * 8, np.uint8)
     words = differs.view(np.uint64)
     first = row0
     while first < row1:
         tile_y = first // TILE
         last = min((tile_y + 1) * TILE, row1)
-        differs[:] = 0
-        for row in range(first, last):
-            _classify_line(log_odds[row, col0:col1], classes[row, col0:col1], np.int8(occupied_at), np.int8(free_at),
-                           np.int8(maximum), np.int8(minimum), differs)
-        word = 0
-        while word < words.size:
+        _classify_block(log_odds[first:last, col0:col1], classes[first:last, col0:col1], np.int8(occupied_at),
+                        np.int8(free_at), np.int8(maximum), np.int8(minimum), differs[:width])
+        for word in range(words.size):
             if words[word] != 0:
                 for col in range(8 * word, min(8 * word + 8, width)):
                     tile_x = (col0 + col) // TILE
-                    flagged += differs[col] != 0 and changed[tile_y, tile_x] == 0
-                    changed[tile_y, tile_x] |= differs[col] != 0
-            word += 1
+                    if differs[col] != 0 and changed[tile_y, tile_x] == 0:
+                        changed[tile_y, tile_x] = 1
+                        flagged += 1
+                words[word] = 0
         first = last
     return flagged
 
 
 @njit(cache=True, nogil=True)
-def _classify_line(log_odds: NDArray[np.int8], classes: NDArray[np.int8], occupied_at: np.int8, free_at: np.int8,
-                   maximum: np.int8, minimum: np.int8, differs: NDArray[np.uint8]) -> None:
-    """Classify part of a row; plain int8 compares and selects, so that it vectorises."""
-    for i in range(classes.size):
-        evidence, before = log_odds[i], classes[i]
-        high = occupied_at if before == UNKNOWN else maximum
-        low = free_at if before == UNKNOWN else minimum
-        after = np.int8(OCCUPIED) if evidence >= high else (np.int8(FREE) if evidence <= low else before)
-        classes[i] = after
-        differs[i] |= np.uint8(after != before)
+def _classify_block(log_odds: NDArray[np.int8], classes: NDArray[np.int8], occupied_at: np.int8, free_at: np.int8,
+                    maximum: np.int8, minimum: np.int8, differs: NDArray[np.uint8]) -> None:
+    """Classify rows of one row of tiles, marking columns with a change; int8 compares and selects only, for SIMD."""
+    occupied, free, unknown = np.int8(OCCUPIED), np.int8(FREE), np.int8(UNKNOWN)
+    for row in range(log_odds.shape[0]):
+        for col in range(differs.size):
+            evidence, before = log_odds[row, col], classes[row, col]
+            high = occupied_at if before == unknown else maximum
+            low = free_at if before == unknown else minimum
+            after = occupied if evidence >= high else (free if evidence <= low else before)
+            classes[row, col] = after
+            differs[col] |= np.uint8(after != before)

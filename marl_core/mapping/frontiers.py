@@ -174,7 +174,7 @@ def _frontier_line(below: NDArray[np.int8], here: NDArray[np.int8], above: NDArr
 
 @njit(cache=True, nogil=True)
 def _flood(scratch: FrontierScratch, seed: int, stride: int) -> int:
-    """Collect the 8-connected cluster of a marked cell into ``scratch.cluster`` and unmark it. Returns its size."""
+    """Collect the 8-connected cluster of a marked cell in ``scratch.cluster`` and unmark it. Returns its size."""
     marks, cluster = scratch.mark.reshape(-1), scratch.cluster
     marks[seed] = 0
     cluster[0] = seed

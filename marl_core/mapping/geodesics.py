@@ -165,7 +165,7 @@ def descend(cost: NDArray[np.int32], row: int, col: int) -> NDArray[np.int32]:
 
 @njit(cache=True, nogil=True)
 def descend_into(cost: NDArray[np.int32], row: int, col: int, path: NDArray[np.int32]) -> int:
-    """Write the path from a cell back to the field's start into ``path`` (goal first); keeps its direction on ties.
+    """Write the path from a cell back to the field's start into ``path``, goal first, straight on where it can.
 
     Args:
         path: int32 buffer. Shape: (capacity, 2); the walk ends when it is full.

@@ -12,17 +12,18 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-JUMP_M = 0.3
+JUMP_M = 0.2
 """Ranges of neighbouring beams that differ by more may be two surfaces: between them only the nearer range is free."""
 
 JOINED_RAD = 0.06
 """Beams farther apart say nothing about the space between them."""
 
-SHORTENED_CELLS = 0.25
-"""The polygon ends this far before a hit, so that noise does not wear walls down."""
+SHORTENED_CELLS = 0.4
+"""The polygon ends this far before a hit, so that noise and chords across corners do not wear walls down."""
 
-PUSHED_CELLS = 0.01
-"""A hit lies on the border of the cell that stopped the beam; the push takes it in."""
+PUSHED_CELLS = 0.4
+"""Hits count this far behind where they were measured: noise scatters them to both sides of a surface, and those in
+front of it would thicken walls into free space (by a factor of five more of them without the push)."""
 
 NOTHING = (0, 0, 0, 0)
 """Window of a scan that touches no cell."""

@@ -15,7 +15,7 @@ def test_default_map_is_4096_cells_square_and_centred():
 
 
 def test_extent_is_rounded_up_to_pairs_of_tiles():
-    bounds = MapBounds.from_config(MapConfig(resolution_m=0.1, planning_resolution_m=0.2, width_m=6.5, height_m=6.4))
+    bounds = MapBounds.from_config(MapConfig(resolution_m=0.1, width_m=6.5, height_m=6.4))
     assert (bounds.tiles_x, bounds.tiles_y) == (4, 2)
     assert bounds.shape == (2 * TILE, 4 * TILE)
     assert bounds.origin_x_m == pytest.approx(-6.4)

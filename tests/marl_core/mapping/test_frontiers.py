@@ -94,7 +94,7 @@ def test_refuses_other_shapes_and_limits():
 
 def reference_clusters(state, cost, ignored):
     padded = np.pad(state, 1, constant_values=9)
-    beside = ((padded[:-2, 1:-1] == 0) | (padded[2:, 1:-1] == 0) | (padded[1:-1, :-2] == 0) | (padded[1:-1, 2:] == 0))
+    beside = (padded[:-2, 1:-1] == 0) | (padded[2:, 1:-1] == 0) | (padded[1:-1, :-2] == 0) | (padded[1:-1, 2:] == 0)
     labels, count = label((state == -1) & beside & (cost < UNREACHED) & (ignored == 0), np.ones((3, 3)))
     return [np.argwhere(labels == index + 1) for index in range(count)]
 
