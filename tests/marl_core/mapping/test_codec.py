@@ -1,0 +1,136 @@
+import tracemalloc
+
+import numpy as np
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from marl_core.errors import MessageError
+from marl_core.mapping.codec import CODECS, DecodeLimits, TileBatch, decode, encode
+from marl_core.mapping.votes import TILE_CELLS
+from marl_core.types import VersionRange
+
+LIMITS = DecodeLimits()
+
+
+@st.composite
+def batches(draw) -> tuple[TileBatch, VersionRange]:
+    count = draw(st.integers(0, 12))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    spread = draw(st.sampled_from((4, 64, 2**29)))
+    tiles = np.unique(random.integers(-spread, spread, (count, 2)), axis=0).astype(np.int32)
+    tiles = random.permutation(tiles)
+    gaps = random.integers(1, draw(st.sampled_from((2, 5, 2**20))), len(tiles) + 1)
+    first = draw(st.integers(1, 2**31))
+    versions = first + np.cumsum(gaps[:-1]) - 1
+    last = int(versions[-1] if len(tiles) else first) + int(gaps[-1]) - 1
+    density = draw(st.sampled_from((0.0, 0.01, 1.0)))
+    classes = random.integers(-1, 2, (len(tiles), TILE_CELLS)) * (random.random((len(tiles), TILE_CELLS)) < density)
+    leans_on, start = [], last + 1
+    for _ in range(draw(st.integers(0, 3))):
+        extent = draw(st.integers(0, 1000))
+        leans_on.append(VersionRange(start, start + extent))
+        start += extent + 2
+    return TileBatch(tiles, versions, classes.astype(np.int8), tuple(leans_on)), VersionRange(first, last)
+
+
+@pytest.mark.parametrize('codec', CODECS)
+@given(drawn=batches())
+@settings(max_examples=60, deadline=None)
+def test_round_trip(codec, drawn):
+    batch, versions = drawn
+    back = decode(encode(batch, versions, codec), versions, codec, LIMITS)
+    np.testing.assert_array_equal(back.tiles, batch.tiles)
+    np.testing.assert_array_equal(back.versions, batch.versions)
+    np.testing.assert_array_equal(back.classes, batch.classes)
+    assert back.classes.dtype == np.int8
+    assert back.leans_on == batch.leans_on
+
+
+@pytest.mark.parametrize('codec', CODECS)
+@given(data=st.binary(max_size=300))
+@settings(max_examples=100, deadline=None)
+def test_noise_is_refused(codec, data):
+    with pytest.raises(MessageError):
+        decode(data, VersionRange(1, 100), codec, LIMITS)
+
+
+@pytest.mark.parametrize('codec', CODECS)
+@given(drawn=batches(), position=st.integers(0, 10**6), flip=st.integers(1, 255), mend=st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_one_wrong_byte_is_refused_or_harmless(codec, drawn, position, flip, mend):
+    """``mend`` makes the checksum right, as somebody who lies would: what is read is then still well formed."""
+    import zlib
+    batch, versions = drawn
+    data = bytearray(encode(batch, versions, codec))
+    data[position % len(data)] ^= flip
+    if mend:
+        data[1:5] = zlib.crc32(bytes(data[5:])).to_bytes(4, 'little')
+    elif position % len(data) > 0:
+        with pytest.raises(MessageError, match='corrupt'):
+            decode(bytes(data), versions, codec, LIMITS)
+        return
+    try:
+        back = decode(bytes(data), versions, codec, LIMITS)
+    except MessageError as error:
+        assert error.reason
+        return
+    assert back.classes.shape == (len(back.tiles), TILE_CELLS)
+    assert np.isin(back.classes, (-1, 0, 1)).all()
+    assert (np.diff(back.versions) > 0).all()
+    assert all(versions.first <= version <= versions.last for version in back.versions)
+
+
+@pytest.mark.parametrize('codec', CODECS)
+@given(drawn=batches(), kept=st.floats(0.0, 1.0, exclude_max=True))
+@settings(max_examples=60, deadline=None)
+def test_cut_messages_are_refused(codec, drawn, kept):
+    batch, versions = drawn
+    data = encode(batch, versions, codec)
+    with pytest.raises(MessageError):
+        decode(data[:int(kept * len(data))], versions, codec, LIMITS)
+
+
+def one_tile(codec: str, classes: bytes) -> bytes:
+    import zlib
+    body = bytes((1, 0, 0, 0)) + classes
+    return bytes((1,)) + zlib.crc32(body).to_bytes(4, 'little') + body
+
+
+@pytest.mark.parametrize(('bomb', 'announced'), [(True, False), (True, True)])
+def test_a_decompression_bomb_costs_nothing(bomb, announced):
+    parameters = zstandard.ZstdCompressionParameters(format=zstandard.FORMAT_ZSTD1_MAGICLESS,
+                                                     write_content_size=announced)
+    frame = zstandard.ZstdCompressor(compression_params=parameters).compress(bytes(50_000_000))
+    assert len(frame) < 10_000
+    data = one_tile('rle-zstd', frame)
+    tracemalloc.start()
+    with pytest.raises(MessageError) as caught:
+        decode(data, VersionRange(1, 1), 'rle-zstd', LIMITS)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert caught.value.reason == 'bad-data'
+    assert peak < 1_000_000
+
+
+@pytest.mark.parametrize(('data', 'versions', 'codec', 'limits', 'reason'), [
+    (one_tile('raw', bytes(256)), (1, 1), 'gif', LIMITS, 'bad-codec'),
+    (one_tile('raw', bytes(256)), (1, 1), 'raw', DecodeLimits(max_message_bytes=100), 'oversized'),
+    (one_tile('raw', bytes(256)), (1, 1), 'raw', DecodeLimits(max_tiles=0), 'too-many-tiles'),
+    (one_tile('raw', bytes(255)), (1, 1), 'raw', LIMITS, 'truncated'),
+    (one_tile('raw', bytes(257)), (1, 1), 'raw', LIMITS, 'truncated'),
+    (one_tile('raw', b'\xff' * 256), (1, 1), 'raw', LIMITS, 'bad-data'),
+    (b'\x02' + one_tile('raw', bytes(256))[1:], (1, 1), 'raw', LIMITS, 'foreign-version'),
+    (b'', (1, 1), 'raw', LIMITS, 'truncated'),
+])
+def test_reasons(data, versions, codec, limits, reason):
+    with pytest.raises(MessageError) as caught:
+        decode(data, VersionRange(*versions), codec, limits)
+    assert caught.value.reason == reason
+
+
+def test_raw_is_two_bits_per_cell_in_known_order():
+    classes = np.zeros((1, TILE_CELLS), np.int8)
+    classes[0, :4] = (-1, 0, 1, 1)
+    assert CODECS['raw'].pack(classes)[:2] == bytes((0b10_10_01_00, 0b01_01_01_01))
