@@ -1,7 +1,7 @@
 """How much a robot may say, and the clock by which that is measured."""
 
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,7 @@ class Budget:
         burst_bytes: most that can be said at once after a silence; no message is larger.
         status_period_s: between two RobotStatus. feature_period_s: between two messages of new tiles.
         digest_period_s: between two digests, on average.
-        reserved_share: part of the burst that new tiles leave to digests and answers while these wait.
+        answer_share: part of the rate that is for digests and answers while new tiles wait too.
         answer_bytes: an answer waits until it may be this large (or all that is left is smaller), because small
             ones are mostly header.
     """
@@ -23,21 +23,32 @@ class Budget:
     status_period_s: float = 0.5
     feature_period_s: float = 1.0
     digest_period_s: float = 2.0
-    reserved_share: float = 0.25
+    answer_share: float = 0.3
     answer_bytes: float = 1200.0
 
     def __post_init__(self) -> None:
         for name in ('rate_bytes_per_s', 'status_period_s', 'feature_period_s', 'digest_period_s'):
             if not (isfinite(getattr(self, name)) and getattr(self, name) > 0.0):
                 raise ValueError(f'{name} must be positive and finite, got {getattr(self, name)!r}')
-        if not 0.0 <= self.reserved_share < 1.0:
-            raise ValueError(f'reserved_share must be at least 0 and below 1, got {self.reserved_share!r}')
-        # A tile that does not compress takes 0.4 kB; a burst below a few of them could never say it.
-        if not 2000.0 <= self.burst_bytes < float('inf'):
-            raise ValueError(f'burst_bytes must be at least 2000 and finite, got {self.burst_bytes!r}')
-        if not 0.0 < self.answer_bytes <= self.reserved_share * self.burst_bytes:
-            raise ValueError(f'answer_bytes must be positive and at most reserved_share * burst_bytes '
-                             f'({self.reserved_share * self.burst_bytes:g}), got {self.answer_bytes!r}')
+        if not 0.0 < self.answer_share < 1.0:
+            raise ValueError(f'answer_share must lie between 0 and 1, got {self.answer_share!r}')
+        if not self.answer_bytes > 0.0:
+            raise ValueError(f'answer_bytes must be positive, got {self.answer_bytes!r}')
+        # What does not compress takes 0.4 kB per tile; a smaller burst could hardly ever say it.
+        least_bytes = max(2000.0, 1.5 * self.reserved_bytes)
+        if not least_bytes <= self.burst_bytes < inf:
+            raise ValueError(f'burst_bytes must be finite and at least {least_bytes:g}, 1.5 times what one answer and '
+                             f'its share of a feature period take, got {self.burst_bytes!r}')
+
+    @property
+    def reserved_bytes(self) -> float:
+        """What new tiles leave in the bucket while a digest or an answer waits."""
+        return max(self.answer_bytes, self.answer_share * self.rate_bytes_per_s * self.feature_period_s)
+
+    def accrued_bytes(self, until_features_s: float) -> float:
+        """What answers leave in the bucket while new tiles wait, so long before these are due [s]."""
+        waited_s = min(max(self.feature_period_s - until_features_s, 0.0), self.feature_period_s)
+        return (1.0 - self.answer_share) * self.rate_bytes_per_s * waited_s
 
 
 MAP_NODE_BUDGET = Budget(rate_bytes_per_s=40_000.0, burst_bytes=60_000.0, answer_bytes=8000.0)

@@ -26,6 +26,10 @@ class SharedMap(Protocol):
     def own(self) -> LayerId | None:
         """The layer that this replica writes."""
 
+    @property
+    def waiting_tiles(self) -> int:
+        """Own tiles that changed since they were last published."""
+
     def join(self, message: MapFeatures) -> int:
         """Take over tiles; raises MessageError."""
 
@@ -55,7 +59,7 @@ class CommunicationConfig:
 class Communicator:
     """Turns the state to share and what is heard into what to say, within one budget.
 
-    In order: own status, new tiles, digest, answers. Only while digests or answers wait, new tiles leave them a share.
+    In order: own status, new tiles, digest, answers; new tiles and answers leave each other a share if both wait.
 
     Attributes:
         sent, sent_bytes: messages and bytes by kind (status, features, digest, answer).
@@ -140,7 +144,7 @@ class Communicator:
     def _send_features(self, outbox: list[Message], shared: SharedMap, now: float,
                        value: NDArray[np.floating] | None) -> None:
         waiting = self._resync.pending or self._is_due('digest', now)
-        reserved_bytes = self._budget.reserved_share * self._budget.burst_bytes if waiting else 0.0
+        reserved_bytes = self._budget.reserved_bytes if waiting else 0.0
         message = shared.publish(shared.own, self._bucket.available(now) - reserved_bytes, self._stamp_s, value)
         if message is not None and self._post(outbox, message, 'features', now, self._budget.feature_period_s):
             self._resync.sent(message, now)
@@ -158,8 +162,9 @@ class Communicator:
         self._post(outbox, message, 'digest', now, self._budget.digest_period_s * self._random.uniform(0.9, 1.1))
 
     def _send_answers(self, outbox: list[Message], shared: SharedMap, now: float) -> None:
+        reserved_bytes = self._budget.accrued_bytes(self._due_s['features'] - now) if shared.waiting_tiles else 0.0
         for layer, ranges in self._resync.due(now):
-            available_bytes = self._bucket.available(now)
+            available_bytes = self._bucket.available(now) - reserved_bytes
             message = shared.answer(layer, ranges, available_bytes, self._stamp_s)
             if message is None:
                 continue

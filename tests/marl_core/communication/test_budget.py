@@ -52,7 +52,7 @@ def test_steady_clock_counts_and_bridges_faults():
 
 @pytest.mark.parametrize(('field', 'value'), [
     ('rate_bytes_per_s', 0.0), ('rate_bytes_per_s', nan), ('burst_bytes', 100.0), ('burst_bytes', inf),
-    ('digest_period_s', -1.0), ('reserved_share', 1.0), ('answer_bytes', 5000.0)])
+    ('digest_period_s', -1.0), ('answer_share', 1.0), ('answer_bytes', 0.0)])
 def test_wrong_budgets_are_refused(field, value):
     with pytest.raises(ValueError, match=field):
         Budget(**{field: value})
@@ -60,3 +60,8 @@ def test_wrong_budgets_are_refused(field, value):
 
 def test_a_map_node_may_say_more():
     assert MAP_NODE_BUDGET.rate_bytes_per_s > Budget().rate_bytes_per_s
+
+
+def test_a_burst_must_hold_an_answer_and_its_share():
+    with pytest.raises(ValueError, match='burst_bytes'):
+        Budget(answer_bytes=6000.0)

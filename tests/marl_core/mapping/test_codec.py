@@ -1,4 +1,5 @@
 import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -61,7 +62,6 @@ def test_noise_is_refused(codec, data):
 @settings(max_examples=100, deadline=None)
 def test_one_wrong_byte_is_refused_or_harmless(codec, drawn, position, flip, mend):
     """``mend`` makes the checksum right, as somebody who lies would: what is read is then still well formed."""
-    import zlib
     batch, versions = drawn
     data = bytearray(encode(batch, versions, codec))
     data[position % len(data)] ^= flip
@@ -73,8 +73,7 @@ def test_one_wrong_byte_is_refused_or_harmless(codec, drawn, position, flip, men
         return
     try:
         back = decode(bytes(data), versions, codec, LIMITS)
-    except MessageError as error:
-        assert error.reason
+    except MessageError:
         return
     assert back.classes.shape == (len(back.tiles), TILE_CELLS)
     assert np.isin(back.classes, (-1, 0, 1)).all()
@@ -93,7 +92,6 @@ def test_cut_messages_are_refused(codec, drawn, kept):
 
 
 def one_tile(codec: str, classes: bytes) -> bytes:
-    import zlib
     body = bytes((1, 0, 0, 0)) + classes
     return bytes((1,)) + zlib.crc32(body).to_bytes(4, 'little') + body
 
