@@ -55,6 +55,7 @@ class ExplorationConfig:
         visited_radius_m: around a goal that was reached, what is still unknown cannot be seen, and is left [m].
         avoid_s: how long a goal that could not be reached is left alone [s].
         teammate_margin_m: lidar returns this close around a teammate are the teammate [m].
+        clearance_m: what paths keep between the robot's edge and walls [m].
     """
 
     travel_m: float = 2.0
@@ -67,6 +68,7 @@ class ExplorationConfig:
     visited_radius_m: float = 0.5
     avoid_s: float = 20.0
     teammate_margin_m: float = 0.15
+    clearance_m: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,8 @@ class Agent:
         self.name, self.epoch, self.model = name, epoch, model
         self.policy = FallbackPolicy(policy)
         self.config = config or AgentConfig()
-        self.world = WorldModel(LayerId(name, epoch), model.radius_m, self.config.map)
+        self.world = WorldModel(LayerId(name, epoch), model.radius_m, self.config.exploration.clearance_m,
+                                self.config.map)
         self.communicator = Communicator(name, self.config.communication)
         self.navigator = Navigator(name, model, self.config.navigation)
         self.activity = Activity.IDLE

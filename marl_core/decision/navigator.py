@@ -69,7 +69,7 @@ class Navigator:
         going = len(self._waypoints_m) > 0
         self.distance_to_go_m = distance_to_go_m(pose, self._waypoints_m) if going else nan
         wanted = self._follower.command(pose, self._waypoints_m, now_s)
-        self.advice = self._monitor.update(now_s, pose, wanted, twist, self.distance_to_go_m, teammates)
+        self.advice = self._monitor.update(now_s, pose, wanted, self.distance_to_go_m, teammates)
         if self.advice is Advice.YIELD and self._monitor.blocker is not None:
             wanted = yield_command(pose, self._monitor.blocker, self._model, self._config.blocked)
         near = teammates_in_base(teammates, pose, now_s, self._config.safety)

@@ -30,11 +30,11 @@ class WorldModel:
         planning: coarse grid of the fused map for a robot of this size.
     """
 
-    def __init__(self, layer: LayerId, footprint_radius_m: float, config: MapConfig) -> None:
+    def __init__(self, layer: LayerId, footprint_radius_m: float, clearance_m: float, config: MapConfig) -> None:
         self.bounds = MapBounds.from_config(config)
         self.own = OccupancyMap(self.bounds, config)
         self.replica = Replica(self.bounds, layer.robot, layer)
-        self.planning = PlanningGrid(self.bounds, footprint_radius_m)
+        self.planning = PlanningGrid(self.bounds, footprint_radius_m, clearance_m)
         self._layer = layer
         self._footprint_radius_m = footprint_radius_m
         self._finder = FrontierFinder(self.bounds.planning_shape)
@@ -96,7 +96,7 @@ class WorldModel:
         views = [self._window(disc) for disc in ignored]
         for view in views:
             self._ignored[view] = 1
-        found = self._finder.find(self.planning.state, field.cost, self.planning.window,
+        found = self._finder.find(self.planning.state, field.cost, self.planning.known_window,
                                   max(1, round(split_m / edge_m)), max(1, round(minimum_m / edge_m)), maximum,
                                   self._ignored)
         for view in views:
