@@ -1,4 +1,4 @@
-"""When a simulation may take its next step: as fast as the slowest robot answers, or at a given pace."""
+"""When a simulation may take its next step: as soon as every robot has answered the last one."""
 
 from collections.abc import Sequence
 
@@ -46,21 +46,4 @@ class Lockstep:
         for robot in self._waiting:
             self._missed[robot] += 1
         self._waiting.clear()
-        return True
-
-
-class Pace:
-    """Steps at a multiple of real time; after a stall it goes on at that pace instead of catching up."""
-
-    def __init__(self, step_s: float, real_time_factor: float) -> None:
-        self._period_s = step_s / real_time_factor
-        self._next_s: float | None = None
-
-    def ready(self, now_s: float) -> bool:
-        """Whether the next step is due; True is said once per step."""
-        if self._next_s is None or now_s > self._next_s + self._period_s:
-            self._next_s = now_s
-        if now_s < self._next_s:
-            return False
-        self._next_s += self._period_s
         return True

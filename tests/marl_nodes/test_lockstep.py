@@ -1,4 +1,4 @@
-from marl_nodes.lockstep import Lockstep, Pace
+from marl_nodes.lockstep import Lockstep
 
 
 def test_a_step_waits_for_every_robot():
@@ -59,17 +59,3 @@ def test_strangers_are_ignored():
     lockstep.heard('stranger', 1)
     assert not lockstep.ready(0.0)
     assert lockstep.silent == ()
-
-
-def test_pace_says_yes_once_per_step():
-    pace = Pace(step_s=0.25, real_time_factor=2.0)
-    due = [tick for tick in range(32) if pace.ready(tick / 64)]
-    assert due == [0, 8, 16, 24]
-
-
-def test_pace_does_not_catch_up_after_a_stall():
-    pace = Pace(step_s=0.1, real_time_factor=1.0)
-    assert pace.ready(0.0)
-    assert pace.ready(5.0)
-    assert not pace.ready(5.01)
-    assert pace.ready(5.1)

@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""The command line `marl_fleet`."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+
+from marl_core.errors import MarlError
+from marl_nodes.fleet.environment import ros_environment
+from marl_nodes.fleet.model import Fleet, check_fleet, load_fleet
+from marl_nodes.fleet.nodes import FleetNode, nodes_of
+from marl_nodes.fleet.supervisor import ProcessSpec, Restart, RestartPolicy, Supervisor
+
+DESCRIPTION = """\
+Start and check fleets of robots that explore and map together.
+
+A fleet is one YAML file: its robots, the map node, and (without real robots) a simulator.
+`ros2 launch marl_coordination fleet.launch.py fleet:=FILE` starts the same nodes from the same file.
+"""
+
+EXAMPLES = """\
+examples:
+  marl_fleet check config/fleets/demo.yaml            find mistakes before anything moves
+  marl_fleet up --fleet config/fleets/demo.yaml       simulator, map node and every robot; Ctrl-C stops all
+  marl_fleet up --fleet fleet.yaml --only robot_2     just one robot, on that robot's own computer
+  marl_fleet demo --robots 4 --world office:1         explore a simulated building, leave map and metrics in runs/
+
+exit codes: 0 stopped as asked, 1 a node failed for good, 2 the fleet file or command line is wrong
+"""
+
+UP_EXAMPLES = """\
+Each line of output begins with the name of its node; the same lines are kept in the log folder, beside the
+parameters that each node was started with. A node that fails is started again after 1, 2, 4 ... seconds, and given
+up after five failures in a row. A wrong parameter or file is not tried again.
+
+On real robots, start the node of each robot on its own computer with --only; nothing else has to run anywhere.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    try:
+        return given.run(given)
+    except MarlError as error:
+        sys.stderr.write(f'marl_fleet: {error}\n')
+        return 2
+
+
+def check(given: argparse.Namespace) -> int:
+    """`marl_fleet check`: say what is wrong with a fleet file, or what it starts."""
+    fleet = load_fleet(given.file)
+    problems = check_fleet(fleet)
+    for problem in problems:
+        sys.stdout.write(f'{given.file}: {problem}\n')
+    if problems:
+        return 2
+    sys.stdout.write(f'{given.file}: correct; starts {len(nodes_of(fleet))} nodes:\n')
+    for node in nodes_of(fleet):
+        sys.stdout.write(f'  {node.label:<16} {node.namespace}/{node.name} ({node.executable})\n')
+    return 0
+
+
+def up(given: argparse.Namespace) -> int:
+    """`marl_fleet up`: run the nodes of a fleet until asked to stop."""
+    fleet = load_fleet(given.fleet)
+    if given.speed is not None and fleet.simulation is not None:
+        fleet = replace(fleet, simulation=replace(fleet.simulation, real_time_factor=given.speed))
+    _require_correct(fleet, given.fleet)
+    nodes = _chosen(nodes_of(fleet), given.only)
+    folder = Path(given.log or Path('runs') / f'{Path(given.fleet).stem}-{time.strftime("%Y%m%d-%H%M%S")}')
+    specs = process_specs(nodes, folder, given.domain, given.localhost)
+    sys.stdout.write(f'marl_fleet: starting {len(nodes)} nodes, logs in {folder}; Ctrl-C stops them\n')
+    sys.stdout.flush()
+    return Supervisor(specs, RestartPolicy(Restart(given.restart))).run()
+
+
+def process_specs(nodes: Sequence[FleetNode], folder: Path, domain: int | None = None,
+                  localhost: bool = False) -> list[ProcessSpec]:
+    """How to start nodes, with parameters and logs in ``folder``.
+
+    Args:
+        nodes: what to start.
+        folder: made if it does not exist.
+        domain: ROS_DOMAIN_ID; None keeps that of the environment.
+        localhost: talk within this machine only.
+
+    Raises:
+        ConfigError: there is no ROS 2.
+    """
+    environment = ros_environment()
+    if domain is not None:
+        environment['ROS_DOMAIN_ID'] = str(domain)
+    if localhost:
+        environment['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    environment['PYTHONUNBUFFERED'] = '1'
+    environment.setdefault('RCUTILS_CONSOLE_OUTPUT_FORMAT', '[{severity}] {message}')
+    folder.mkdir(parents=True, exist_ok=True)
+    environment.setdefault('ROS_LOG_DIR', str((folder / 'ros').resolve()))
+    return [ProcessSpec(node.label, _command(node, folder), environment, node.stop_order, folder / f'{node.label}.log')
+            for node in nodes]
+
+
+def _command(node: FleetNode, folder: Path) -> tuple[str, ...]:
+    path = folder / f'{node.label}.params.yaml'
+    path.write_text(yaml.safe_dump({'/**': {'ros__parameters': node.parameters}}, sort_keys=False), encoding='utf-8')
+    remaps = ('-r', f'__node:={node.name}', *(('-r', f'__ns:={node.namespace}') if node.namespace else ()))
+    return (sys.executable, '-m', f'marl_nodes.{node.executable}', '--ros-args', *remaps,
+            '--params-file', str(path.resolve()))
+
+
+def _require_correct(fleet: Fleet, path: str) -> None:
+    problems = check_fleet(fleet)
+    if problems:
+        raise MarlError(f'{path}: ' + '\n'.join(problems))
+
+
+def _chosen(nodes: Sequence[FleetNode], only: Sequence[str] | None) -> list[FleetNode]:
+    if not only:
+        return list(nodes)
+    labels = [node.label for node in nodes]
+    for label in only:
+        if label not in labels:
+            raise MarlError(f'--only {label}: no such node; the fleet has {", ".join(labels)}')
+    return [node for node in nodes if node.label in only]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog='marl_fleet', description=DESCRIPTION, epilog=EXAMPLES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(title='commands', required=True, metavar='COMMAND')
+    _add_up(verbs)
+    checking = verbs.add_parser('check', help='say what is wrong with a fleet file, without starting anything')
+    checking.add_argument('file', metavar='FILE', help='fleet file')
+    checking.set_defaults(run=check)
+    return parser
+
+
+def _add_up(verbs: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
+    starting = verbs.add_parser('up', help='start the nodes of a fleet and keep them running',
+                                description=UP_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    starting.add_argument('--fleet', required=True, metavar='FILE', help='fleet file')
+    starting.add_argument('--only', action='append', metavar='NODE',
+                          help="start just this node (a robot's name, map, or simulation); may be repeated")
+    starting.add_argument('--restart', default='on-failure', choices=[str(choice) for choice in Restart],
+                          help='which ends of a node are followed by a new start (default: %(default)s)')
+    starting.add_argument('--speed', type=float, metavar='FACTOR',
+                          help='simulated seconds per second, 0: as fast as the robots answer')
+    starting.add_argument('--log', metavar='FOLDER', help='for logs and parameters (default: runs/FLEET-TIME)')
+    starting.add_argument('--domain', type=int, metavar='ID', default=_domain_of_environment(),
+                          help='ROS_DOMAIN_ID of the nodes (default: that of the environment)')
+    starting.add_argument('--localhost', action='store_true', help='talk within this machine only')
+    starting.set_defaults(run=up)
+
+
+def _domain_of_environment() -> int | None:
+    domain = os.environ.get('ROS_DOMAIN_ID', '')
+    return int(domain) if domain.isdigit() else None
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""The environment that nodes need when ROS 2 came from pip; with a sourced ROS nothing is changed."""
+
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from marl_core.errors import ConfigError
+
+PARENT_VARIABLE = 'MARL_FLEET_PID'
+"""Tells a child process whose death ends it (see marl_nodes.running)."""
+
+
+def ros_environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Environment in which a Python process can import rclpy and the messages.
+
+    Raises:
+        ConfigError: there is no ROS 2; says how to get one.
+    """
+    environment = dict(os.environ if base is None else base)
+    found = importlib.util.find_spec('rclpy')
+    if found is None or found.origin is None:
+        raise ConfigError('rclpy is not installed: source a ROS 2, or `pip install --group ros` in the checkout')
+    if importlib.util.find_spec('marl_coordination') is None:
+        raise ConfigError('the messages of marl_coordination are not built: `pip install .` in the checkout')
+    if Path(found.origin).is_relative_to(sys.prefix):
+        libraries = [str(Path(sys.prefix) / 'lib'), *environment.get('LD_LIBRARY_PATH', '').split(os.pathsep)]
+        environment['LD_LIBRARY_PATH'] = os.pathsep.join(dict.fromkeys(filter(None, libraries)))
+        environment.setdefault('AMENT_PREFIX_PATH', sys.prefix)
+    return environment

@@ -1,0 +1,212 @@
+"""What a fleet file says. Launch files and marl_fleet read the same one."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from itertools import combinations
+from math import hypot
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from marl_core.config import from_mapping, load
+from marl_core.errors import ConfigError
+from marl_core.types import Pose, RobotModel
+
+ROBOT_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]{0,63}')
+"""A robot's name is its namespace as well, so it must be a valid one."""
+
+
+@dataclass(frozen=True, slots=True)
+class RobotEntry:
+    """One robot of a fleet; paths are relative to the fleet file.
+
+    Attributes:
+        start: where it stands at the beginning: x [m], y [m], heading [rad; map frame]. A real robot needs it; in
+            simulation the world chooses where it is left out.
+        model: YAML file of its RobotModel; '' for the defaults.
+        policy: a policy's name, or the path of a model that ends in .onnx.
+        stamped_cmd_vel: whether its base wants TwistStamped (true) or Twist.
+    """
+
+    start: tuple[float, ...] | None = None
+    model: str = ''
+    policy: str = 'minpos'
+    stamped_cmd_vel: bool = True
+
+    def __post_init__(self) -> None:
+        if self.start is not None:
+            if len(self.start) != 3 or not all(isinstance(number, int | float) for number in self.start):
+                raise ValueError(f'start must be [x, y, heading], got {self.start}')
+            object.__setattr__(self, 'start', tuple(float(number) for number in self.start))
+
+
+@dataclass(frozen=True, slots=True)
+class MapEntry:
+    """The map node of a fleet.
+
+    Attributes:
+        enabled: whether there is one; robots do not need it.
+        name: under which it speaks to the fleet.
+        state_path: file that keeps the map over restarts, relative to where marl_fleet runs; '' for none.
+    """
+
+    enabled: bool = True
+    name: str = 'map'
+    state_path: str = ''
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationEntry:
+    """The simulator that stands in for real robots.
+
+    Attributes:
+        world: generator and seed such as ``office:1``, or the path of a map_server YAML file.
+        physics: ``kinematic`` or ``pybullet``.
+        body: ``cylinder`` or ``wheeled``.
+        seed: of sensor and wheel noise.
+        real_time_factor: simulated seconds per second; 0 as fast as the robots answer.
+    """
+
+    world: str = 'office:1'
+    physics: str = 'kinematic'
+    body: str = 'cylinder'
+    seed: int = 0
+    real_time_factor: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """A fleet and what it shares.
+
+    Attributes:
+        robots: by name.
+        namespace: of the topics on which all talk.
+        map_frame: the frame that all share.
+        agent: YAML file that overrides AgentConfig for robots and map node alike; '' for the defaults.
+        map: the map node.
+        simulation: the simulator; None for real robots.
+    """
+
+    robots: Mapping[str, RobotEntry] = field(default_factory=dict)
+    namespace: str = '/fleet'
+    map_frame: str = 'map'
+    agent: str = ''
+    map: MapEntry = field(default_factory=MapEntry)
+    simulation: SimulationEntry | None = None
+
+
+def load_fleet(path: str | Path) -> Fleet:
+    """Read a fleet file; paths in it come back absolute.
+
+    Raises:
+        ConfigError: names the file, the key and what would be valid.
+    """
+    path = Path(path)
+    content = _read(path)
+    every = content.pop('every_robot', None) or {}
+    robots = content.pop('robots', None)
+    simulation = content.pop('simulation', None)
+    if not isinstance(robots, dict) or not robots:
+        raise ConfigError(f'{path}: robots must be a mapping from names to what is special about each')
+    known = [entry.name for entry in fields(Fleet)]
+    for key in content:
+        if key not in known:
+            raise ConfigError(f'{path}: unknown key {key!r}; valid keys: {", ".join([*known, "every_robot"])}')
+    map_entry = from_mapping(MapEntry, content.pop('map', None) or {}, f'{path}: map')
+    shared = from_mapping(Fleet, {**content, 'map': map_entry}, str(path))
+    folder = path.resolve().parent
+    fleet = replace(
+        shared, agent=_beside(folder, shared.agent),
+        robots={str(name): _robot(folder, {**every, **(own or {})}, f'{path}: robots: {name}')
+                for name, own in robots.items()},
+        simulation=_simulation(folder, simulation, f'{path}: simulation'))
+    _check_names(fleet, path)
+    return fleet
+
+
+def check_fleet(fleet: Fleet) -> tuple[str, ...]:
+    """Everything that can be found wrong without starting anything, one sentence each.
+
+    Files that the fleet names are read; policies are not loaded here (see the node of each robot).
+    """
+    problems = []
+    models = {}
+    for name, robot in fleet.robots.items():
+        try:
+            models[name] = load(RobotModel, robot.model) if robot.model else RobotModel()
+        except ConfigError as error:
+            problems.append(f'{name}: {error}')
+        if robot.policy.endswith('.onnx') and not Path(robot.policy).is_file():
+            problems.append(f'{name}: policy {robot.policy} does not exist')
+        if robot.start is None and fleet.simulation is None:
+            problems.append(f'{name}: a real robot needs its start: [x, y, heading] in the frame {fleet.map_frame}')
+    for (first, one), (second, other) in combinations(fleet.robots.items(), 2):
+        if one.start and other.start and first in models and second in models:
+            gap_m = hypot(one.start[0] - other.start[0], one.start[1] - other.start[1])
+            needed_m = models[first].radius_m + models[second].radius_m
+            if gap_m < needed_m:
+                problems.append(f'{first} and {second}: their starts are {gap_m:.2f} m apart, '
+                                f'their footprints need {needed_m:.2f} m')
+    return tuple(problems)
+
+
+def start_pose(robot: RobotEntry) -> Pose:
+    """Where a robot with a given start stands; the origin without one."""
+    return Pose(*robot.start) if robot.start is not None else Pose(0.0, 0.0, 0.0)
+
+
+def _robot(folder: Path, values: Mapping[str, Any], source: str) -> RobotEntry:
+    entry = from_mapping(RobotEntry, {key: value for key, value in values.items() if key != 'start'}, source)
+    if values.get('start') is not None:
+        try:
+            entry = replace(entry, start=tuple(values['start']))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f'{source}: start must be [x, y, heading], got {values["start"]!r}') from error
+    policy = _beside(folder, entry.policy) if entry.policy.endswith('.onnx') else entry.policy
+    return replace(entry, model=_beside(folder, entry.model), policy=policy)
+
+
+def _simulation(folder: Path, values: Any, source: str) -> SimulationEntry | None:
+    if values is None:
+        return None
+    entry = from_mapping(SimulationEntry, values, source)
+    return replace(entry, world=_beside(folder, entry.world)) if entry.world.endswith('.yaml') else entry
+
+
+def _beside(folder: Path, path: str) -> str:
+    return str((folder / path).resolve()) if path else ''
+
+
+def _check_names(fleet: Fleet, path: Path) -> None:
+    for name in fleet.robots:
+        if not ROBOT_NAME.fullmatch(name):
+            raise ConfigError(f'{path}: robots: {name!r} is no name; a letter, then letters, digits and _ are valid')
+    if fleet.map.enabled and fleet.map.name in fleet.robots:
+        raise ConfigError(f"{path}: map: name {fleet.map.name!r} is a robot's")
+    if not re.fullmatch(r'(/[A-Za-z_][A-Za-z0-9_]*)+', fleet.namespace):
+        raise ConfigError(f'{path}: namespace must be like /fleet, got {fleet.namespace!r}')
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(path.read_text(encoding='utf-8'), _UniqueKeys)  # noqa: S506 - a SafeLoader
+    except OSError as error:
+        raise ConfigError(f'{path}: cannot be read ({error.strerror})') from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f'{path}: is not YAML ({error})') from error
+    if not isinstance(content, dict):
+        raise ConfigError(f'{path}: expected a mapping of keys, got {type(content).__name__}')
+    return content
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that is given twice: of two robots with one name, YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f'{key!r} is given twice', node.start_mark)
+        return super().construct_mapping(node, deep)

@@ -1,0 +1,74 @@
+"""Which nodes a fleet consists of, and with which parameters; launch files and the runner both start these."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from marl_nodes.fleet.model import Fleet
+
+LOCKSTEP_SCAN_TIMEOUT_S = 10.0
+"""A simulation without pace answers when it can; on a busy machine a scan may take seconds of wall clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetNode:
+    """One process of a fleet.
+
+    Attributes:
+        label: names it in log lines and files, unique in the fleet.
+        executable: of package marl_coordination; also the module in marl_nodes.
+        name: of the ROS node.
+        namespace: of the ROS node, '' for the root.
+        parameters: of the ROS node.
+        stop_order: lower ones are stopped first.
+    """
+
+    label: str
+    executable: str
+    name: str
+    namespace: str = ''
+    parameters: dict[str, Any] = field(default_factory=dict)
+    stop_order: int = 0
+
+
+def nodes_of(fleet: Fleet) -> tuple[FleetNode, ...]:
+    """Every node of a fleet in the order of starting: simulator, map, robots."""
+    nodes = [robot_node(fleet, name) for name in fleet.robots]
+    if fleet.map.enabled:
+        nodes.insert(0, map_node(fleet))
+    if fleet.simulation is not None:
+        nodes.insert(0, simulation_node(fleet))
+    return tuple(nodes)
+
+
+def robot_node(fleet: Fleet, name: str) -> FleetNode:
+    """The node of one robot."""
+    robot, simulation = fleet.robots[name], fleet.simulation
+    # The odometry of simulated bases begins at their start in the map, so nothing needs to know it beforehand.
+    start = robot.start if simulation is None and robot.start is not None else (0.0, 0.0, 0.0)
+    parameters = {
+        'robot_name': name, 'model': robot.model, 'policy': robot.policy, 'agent_config': fleet.agent,
+        'initial_pose': list(start), 'map_frame': fleet.map_frame, 'fleet_namespace': fleet.namespace,
+        'stamped_cmd_vel': robot.stamped_cmd_vel}
+    if simulation is not None and simulation.real_time_factor == 0.0:
+        parameters['scan_timeout_s'] = LOCKSTEP_SCAN_TIMEOUT_S
+    return FleetNode(name, 'robot_node', 'robot', f'/{name}', parameters)
+
+
+def map_node(fleet: Fleet) -> FleetNode:
+    """The map node."""
+    return FleetNode('map', 'map_node', 'map', '', {
+        'name': fleet.map.name, 'agent_config': fleet.agent, 'map_frame': fleet.map_frame,
+        'fleet_namespace': fleet.namespace, 'state_path': fleet.map.state_path,
+        'use_sim_time': fleet.simulation is not None}, stop_order=1)
+
+
+def simulation_node(fleet: Fleet) -> FleetNode:
+    """The simulator's node."""
+    simulation = fleet.simulation
+    names = list(fleet.robots)
+    starts = [number for name in names for number in (fleet.robots[name].start or (float('nan'),) * 3)]
+    return FleetNode('simulation', 'sim_node', 'simulation', '', {
+        'robots': names, 'models': [fleet.robots[name].model for name in names],
+        'stamped_cmd_vel': [fleet.robots[name].stamped_cmd_vel for name in names], 'starts': starts,
+        'world': simulation.world, 'physics': simulation.physics, 'body': simulation.body,
+        'seed': simulation.seed, 'real_time_factor': simulation.real_time_factor}, stop_order=2)

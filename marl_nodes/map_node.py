@@ -1,0 +1,211 @@
+#!/usr/bin/env python3
+"""A replica of the fleet's map with duties: publishes it, keeps it on disk, and refills who comes late.
+
+It is no master. Robots hear each other directly, go on when this node dies, and refill it when it returns.
+"""
+
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from math import inf
+from pathlib import Path
+
+from marl_coordination.msg import RobotTraffic
+from marl_coordination.srv import GetCoverage, SaveMap
+from nav_msgs.msg import OccupancyGrid
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+
+from marl_core.agent import AgentConfig
+from marl_core.communication.communicator import Communicator
+from marl_core.config import load
+from marl_core.errors import MapError, MarlError, MessageError
+from marl_core.mapping import persistence
+from marl_core.mapping.bounds import MapBounds
+from marl_core.mapping.map_server import write_map
+from marl_core.mapping.replica import Replica
+from marl_core.types import Message, Pose
+from marl_nodes import conversions, qos
+from marl_nodes.diagnostics import OK, WARN, Diagnostics, Drops
+from marl_nodes.fleet_topics import KINDS, FleetTopics
+from marl_nodes.map_view import MapView, areas_m2
+from marl_nodes.parameters import declare, parameter
+from marl_nodes.running import run
+
+TICK_PERIOD_S = 0.05
+DIAGNOSTICS_PERIOD_S = 1.0
+SENDERS_LIMIT = 256
+"""Names under which traffic is counted; a sender that invents names must not fill the memory."""
+
+
+@dataclass(frozen=True)
+class MapParameters:
+    """Parameters of map_node."""
+
+    name: str = parameter('map', "Name under which this replica speaks to the fleet; no robot's name.")
+    agent_config: str = parameter('', 'The YAML file given to the robots: map and communication are taken from it.')
+    map_frame: str = parameter('map', 'The frame that all robots of the fleet share.')
+    fleet_namespace: str = parameter('/fleet', 'Namespace of the topics features, status and digest.')
+    publish_period_s: float = parameter(1.0, 'Least time between two messages on /map [s; wall clock].', 0.1, 3600.0)
+    state_path: str = parameter('', 'File that keeps the replica, restored on start. Empty: kept in memory only.')
+    save_period_s: float = parameter(5.0, 'Time between two saves, when something is new [s; wall clock].',
+                                     0.1, 3600.0)
+    map_path: str = parameter('map', 'Where the service save_map writes when its request names no path.')
+
+
+@dataclass
+class Traffic:
+    """What one sender was heard to send."""
+
+    bytes_by_kind: Counter[str] = field(default_factory=Counter)
+    messages: int = 0
+    last_s: float = -inf
+
+    def note(self, message: Message, now_s: float) -> None:
+        """Count one message."""
+        self.bytes_by_kind[KINDS[type(message)]] += message.size_bytes
+        self.messages += 1
+        self.last_s = now_s
+
+
+class MapNode(Node):
+    """Adapter between ROS and one Replica."""
+
+    def __init__(self, **options: object) -> None:
+        """Restore what was saved, and listen.
+
+        Raises:
+            MarlError: a parameter or file cannot be used.
+        """
+        super().__init__('map', **options)
+        self.parameters = given = declare(self, MapParameters)
+        config = load(AgentConfig, given.agent_config) if given.agent_config else AgentConfig()
+        self.replica = Replica(MapBounds.from_config(config.map), given.name)
+        self.communicator = Communicator(given.name, config.communication)
+        self.view, self.drops = MapView(), Drops()
+        self.traffic: dict[str, Traffic] = {}
+        self._inbox: list[Message] = []
+        self._saved_hash = ''
+        self._problem = ''
+        self._restore()
+        self._map_publisher = self.create_publisher(OccupancyGrid, '/map', qos.LATCHED)
+        self._update_publisher = self.create_publisher(conversions.OccupancyGridUpdate, '/map_updates', qos.UPDATES)
+        self._fleet = FleetTopics(self, given.name, given.fleet_namespace, given.map_frame, self._hear, self._refuse)
+        self._diagnostics = Diagnostics(self, given.name)
+        self.create_service(SaveMap, '~/save_map', self._on_save_map)
+        self.create_service(GetCoverage, '~/coverage', self._on_coverage)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(TICK_PERIOD_S, self._tick, clock=steady)
+        self.create_timer(given.publish_period_s, self._publish, clock=steady)
+        self.create_timer(given.save_period_s, self._save, clock=steady)
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._diagnose, clock=steady)
+
+    def close(self) -> None:
+        """Keep what is new."""
+        self._tick()
+        self._save()
+
+    @property
+    def _now_s(self) -> float:
+        return self.get_clock().now().nanoseconds * 1e-9
+
+    # -- the replica --------------------------------------------------------------------------------------------
+
+    def _hear(self, message: Message) -> None:
+        if message.robot in self.traffic or len(self.traffic) < SENDERS_LIMIT:
+            self.traffic.setdefault(message.robot, Traffic()).note(message, self._now_s)
+        self._inbox.append(message)
+
+    def _refuse(self, error: MessageError) -> None:
+        if self.drops.count(error.reason):
+            self.get_logger().warning(f'{error} (further ones are only counted)')
+
+    def _tick(self) -> None:
+        inbox, self._inbox = self._inbox, []
+        now_s = self._now_s
+        self.communicator.receive(inbox, self.replica, now_s)
+        self._fleet.send(self.communicator.send(None, self.replica, now_s))
+        self.view.note(self.replica.take_changed())
+
+    def _restore(self) -> None:
+        if not self.parameters.state_path:
+            return
+        recovered = persistence.load(self.replica, self.parameters.state_path)
+        if recovered.files or len(recovered.problems) > 1:
+            self.get_logger().info(f'restored {recovered}')
+        self.view.note(self.replica.take_changed())
+        self._saved_hash = self.replica.state_hash() if recovered.complete else ''
+
+    def _save(self) -> None:
+        state = self.replica.state_hash()
+        if not self.parameters.state_path or state == self._saved_hash:
+            return
+        try:
+            persistence.save(self.replica, self.parameters.state_path)
+            self._saved_hash, self._problem = state, ''
+        except MapError as error:
+            if str(error) != self._problem:
+                self.get_logger().error(str(error))
+            self._problem = str(error)
+
+    # -- the map ------------------------------------------------------------------------------------------------
+
+    def _publish(self) -> None:
+        bounds, frame = self.replica.bounds, self.parameters.map_frame
+        grid = self.view.next_grid()
+        if grid is not None:
+            self._map_publisher.publish(conversions.grid_to_message(
+                grid.of(self.replica.fused), bounds.resolution_m, bounds.origin_x_m + grid.col0 * bounds.resolution_m,
+                bounds.origin_y_m + grid.row0 * bounds.resolution_m, self._now_s, frame))
+            return
+        change = self.view.next_update()
+        if change is not None:
+            box = self.view.box
+            self._update_publisher.publish(conversions.grid_update_to_message(
+                change.of(self.replica.fused), change.row0 - box.row0, change.col0 - box.col0, self._now_s, frame))
+
+    def _on_save_map(self, request: SaveMap.Request, response: SaveMap.Response) -> SaveMap.Response:
+        box, bounds = self.view.box, self.replica.bounds
+        if box is None:
+            response.message = 'nothing is known yet'
+            return response
+        stem = Path(request.path or self.parameters.map_path)
+        origin = Pose(bounds.origin_x_m + box.col0 * bounds.resolution_m,
+                      bounds.origin_y_m + box.row0 * bounds.resolution_m, 0.0)
+        try:
+            stem.parent.mkdir(parents=True, exist_ok=True)
+            response.message = str(write_map(stem, box.of(self.replica.fused), bounds.resolution_m, origin,
+                                             'png'))
+            response.success = True
+        except (MarlError, OSError) as error:
+            response.message = str(error)
+        return response
+
+    def _on_coverage(self, request: GetCoverage.Request, response: GetCoverage.Response) -> GetCoverage.Response:
+        if self.view.box is not None:
+            response.free_m2, response.occupied_m2, response.unknown_m2 = areas_m2(
+                self.view.box.of(self.replica.fused), self.replica.bounds.resolution_m)
+        response.state_hash = self.replica.state_hash()
+        now_s = self._now_s
+        response.traffic = [RobotTraffic(
+            robot=robot, features_bytes=traffic.bytes_by_kind['features'],
+            status_bytes=traffic.bytes_by_kind['status'], digest_bytes=traffic.bytes_by_kind['digest'],
+            messages=traffic.messages, age_s=now_s - traffic.last_s) for robot, traffic in sorted(self.traffic.items())]
+        return response
+
+    def _diagnose(self) -> None:
+        values = {'known_m2': f'{self.replica.known_area_m2:.1f}', 'layers': str(len(self.replica.layers)),
+                  **{f'bytes_from_{robot}': str(traffic.bytes_by_kind.total())
+                     for robot, traffic in sorted(self.traffic.items())},
+                  **self.drops.values()}
+        summary = self._problem or f'{len(self.traffic)} senders heard'
+        self._diagnostics.publish(self.get_clock().now(), WARN if self._problem else OK, summary, values)
+
+
+def main() -> int:
+    """Entry point of the process."""
+    return run('map', MapNode)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,274 @@
+#!/usr/bin/env python3
+"""One robot: scans and odometry in, velocity commands out, its own decisions in between.
+
+A tick runs when a scan has arrived and odometry has caught up with it; the scan's stamp is the time. A watchdog on
+the wall clock stops the robot when scans stay away. The mind itself is marl_core.agent.
+"""
+
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+
+from geometry_msgs.msg import PoseWithCovarianceStamped, TwistStamped
+from geometry_msgs.msg import Twist as TwistMessage
+from nav_msgs.msg import Odometry
+from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from sensor_msgs.msg import LaserScan as LaserScanMessage
+
+from marl_core.agent import Agent, AgentConfig
+from marl_core.config import load
+from marl_core.decision.policies import POLICIES, make_policy
+from marl_core.errors import ConfigError, MarlError, MessageError
+from marl_core.types import STOP, LaserScan, Message, Pose, Readings, RobotModel, Twist
+from marl_nodes import conversions, qos
+from marl_nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Drops, Durations
+from marl_nodes.fleet_topics import FleetTopics
+from marl_nodes.odometry import OdometryTrack
+from marl_nodes.parameters import declare, parameter
+from marl_nodes.running import run
+from marl_nodes.transforms import MapToOdometry
+
+WATCHDOG_PERIOD_S = 0.05
+DIAGNOSTICS_PERIOD_S = 1.0
+INBOX_LIMIT = 4096
+"""Messages kept between two ticks: minutes of a large fleet's talk, should the lidar fail that long."""
+FAILURES_LIMIT = 10
+"""Ticks in a row that may fail before the process gives up, to be started afresh."""
+
+
+@dataclass(frozen=True)
+class RobotParameters:
+    """Parameters of robot_node."""
+
+    robot_name: str = parameter('', 'Name in the fleet, unique. Empty: last part of the namespace.')
+    model: str = parameter('', 'YAML file of the robot model (marl_core.types.RobotModel). Empty: its defaults.')
+    agent_config: str = parameter('', 'YAML file that overrides marl_core.agent.AgentConfig. Empty: its defaults.')
+    policy: str = parameter('minpos', f'Who chooses goals: {", ".join(POLICIES)}, or the path of an .onnx model.')
+    initial_pose: tuple[float, ...] = parameter(
+        (0.0, 0.0, 0.0), 'Where odometry is zero: x [m], y [m], heading [rad; map frame].')
+    map_frame: str = parameter('map', 'The frame that all robots of the fleet share.')
+    fleet_namespace: str = parameter('/fleet', 'Namespace of the topics features, status and digest.')
+    stamped_cmd_vel: bool = parameter(True, 'Publish cmd_vel as TwistStamped; false: as Twist.')
+    scan_timeout_s: float = parameter(0.5, 'Stop when no scan was answered for so long [s; wall clock].', 0.05, 60.0)
+    odometry_timeout_s: float = parameter(0.25, 'Odometry may end so long before a scan [s].', 0.0, 5.0)
+    autostart: bool = parameter(True, 'Configure and activate at once, without a lifecycle manager.')
+    epoch: int = parameter(0, "Which of the robot's lives this is, never used before. 0: seconds since 1970.",
+                           0, 2**32 - 1)
+
+
+class RobotNode(LifecycleNode):
+    """Adapter between ROS and one Agent."""
+
+    def __init__(self, **options: object) -> None:
+        """Declare parameters; with ``autostart``, come up.
+
+        Raises:
+            MarlError: a parameter, file or policy cannot be used.
+        """
+        super().__init__('robot', **options)
+        self.parameters = declare(self, RobotParameters)
+        if len(self.parameters.initial_pose) != 3:
+            raise ConfigError(f'initial_pose needs x, y and heading, got {self.parameters.initial_pose}')
+        self.name = self.parameters.robot_name or self.get_namespace().rpartition('/')[2] or 'robot'
+        self.agent: Agent | None = None
+        self.is_driving = False
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._failed_to_start: MarlError | None = None
+        if self.parameters.autostart:
+            self.trigger_configure()
+            if self._failed_to_start is not None:
+                raise self._failed_to_start
+            self.trigger_activate()
+
+    # -- lifecycle ----------------------------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load model, policy and agent, and open the topics that outlive a pause."""
+        try:
+            self.agent = self._make_agent()
+        except MarlError as error:
+            self._failed_to_start = error
+            self.get_logger().error(str(error))
+            return TransitionCallbackReturn.FAILURE
+        self.drops, self.tick_durations = Drops(), Durations()
+        self.track = OdometryTrack(Pose(*self.parameters.initial_pose))
+        self._inbox: list[Message] = []
+        self._scan: LaserScan | None = None
+        self._scan_came_s = self._ticked_s = time.monotonic()
+        self._now_s = 0.0
+        self._failures = self._failures_in_a_row = 0
+        self._odometry_frame = ''
+        kind = TwistStamped if self.parameters.stamped_cmd_vel else TwistMessage
+        self._command_publisher = self.create_publisher(kind, 'cmd_vel', qos.COMMAND)
+        self._diagnostics = Diagnostics(self, self.name)
+        self._transforms = MapToOdometry(self, self.parameters.map_frame)
+        self._diagnostics_timer = self.create_timer(DIAGNOSTICS_PERIOD_S, self._diagnose, clock=self._steady)
+        self.get_logger().info(f'{self.name}: policy {self.agent.policy.name}, epoch {self.agent.epoch}')
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Listen, and drive."""
+        self._ticked_s = time.monotonic()
+        self._fleet = FleetTopics(self, self.name, self.parameters.fleet_namespace, self.parameters.map_frame,
+                                  self._hear, self._refuse)
+        self._sensors = [
+            self.create_subscription(Odometry, 'odom', self._on_odometry, qos.SENSOR),
+            self.create_subscription(PoseWithCovarianceStamped, 'pose', self._on_correction, qos.CORRECTION),
+            self.create_subscription(LaserScanMessage, 'scan', self._on_scan, qos.SENSOR)]
+        self._watchdog_timer = self.create_timer(WATCHDOG_PERIOD_S, self._watch, clock=self._steady)
+        self.is_driving = True
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop the robot and listen no more; the map is kept."""
+        self._stop_driving()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Forget everything."""
+        self._close_topics()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop the robot."""
+        self.close()
+        return super().on_shutdown(state)
+
+    def close(self) -> None:
+        """Leave the robot standing; called before the process ends, whatever ends it."""
+        if self.is_driving:
+            self._stop_driving()
+            self._command_publisher.wait_for_all_acked(Duration(seconds=0.5))
+
+    def _make_agent(self) -> Agent:
+        given = self.parameters
+        model = load(RobotModel, given.model) if given.model else RobotModel()
+        config = load(AgentConfig, given.agent_config) if given.agent_config else AgentConfig()
+        return Agent(self.name, given.epoch or int(time.time()), model, make_policy(given.policy), config)
+
+    def _stop_driving(self) -> None:
+        self.is_driving = False
+        self._command(STOP)
+        self._scan = None
+        self._fleet.close()
+        for subscription in self._sensors:
+            self.destroy_subscription(subscription)
+        self.destroy_timer(self._watchdog_timer)
+
+    def _close_topics(self) -> None:
+        self.agent = None
+        self.destroy_timer(self._diagnostics_timer)
+        self.destroy_publisher(self._command_publisher)
+
+    # -- what arrives -------------------------------------------------------------------------------------------
+
+    def _hear(self, message: Message) -> None:
+        if len(self._inbox) < INBOX_LIMIT:
+            self._inbox.append(message)
+        else:
+            self._refuse(MessageError('inbox-full', f'{INBOX_LIMIT} messages wait for the next scan'))
+
+    def _refuse(self, error: MessageError) -> None:
+        if self.drops.count(error.reason):
+            self.get_logger().warning(f'{error} (further ones are only counted)')
+
+    def _on_scan(self, message: LaserScanMessage) -> None:
+        try:
+            self._scan = conversions.scan_from_message(message)
+        except MessageError as error:
+            self._refuse(error)
+            return
+        self._scan_came_s = time.monotonic()
+        self._tick_when_odometry_is_there()
+
+    def _on_odometry(self, message: Odometry) -> None:
+        try:
+            self.track.add(*conversions.odometry_from_message(message))
+        except MessageError as error:
+            self._refuse(error)
+            return
+        self._odometry_frame = message.header.frame_id
+        self._tick_when_odometry_is_there()
+
+    def _on_correction(self, message: PoseWithCovarianceStamped) -> None:
+        try:
+            stamp_s, pose = conversions.correction_from_message(message, self.parameters.map_frame)
+            if not self.track.correct(stamp_s, pose, self.parameters.odometry_timeout_s):
+                raise MessageError('correction-late', f'no odometry is known for the pose of {stamp_s:.3f} s')
+        except MessageError as error:
+            self._refuse(error)
+
+    # -- the tick -----------------------------------------------------------------------------------------------
+
+    def _tick_when_odometry_is_there(self) -> None:
+        if self._scan is not None and self.track.newest_s is not None and self.track.newest_s >= self._scan.stamp_s:
+            self._tick(self._scan)
+
+    def _watch(self) -> None:
+        """Answer a scan that odometry does not catch up with, and stop when there is nothing to answer."""
+        now_s = time.monotonic()
+        if self._scan is not None and now_s - self._scan_came_s > self.parameters.odometry_timeout_s:
+            self._tick(self._scan)
+        if now_s - self._ticked_s > self.parameters.scan_timeout_s:
+            self._command(STOP)
+
+    def _tick(self, scan: LaserScan) -> None:
+        self._scan = None
+        pose = self.track.pose_in_map(scan.stamp_s, self.parameters.odometry_timeout_s)
+        if pose is None:
+            self._refuse(MessageError('no-odometry', f'none near the scan of {scan.stamp_s:.3f} s'))
+            return
+        self._ticked_s, self._now_s = time.monotonic(), scan.stamp_s
+        inbox, self._inbox = self._inbox, []
+        try:
+            command, outbox = self.agent.tick(Readings(scan, pose, self.track.twist), inbox, scan.stamp_s)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the robot must stop first.
+            self._command(STOP)
+            self._note_failure(error)
+            return
+        self._failures_in_a_row = 0
+        self._command(command)
+        self._fleet.send(outbox)
+        self._transforms.publish(scan.stamp_s, self._odometry_frame, self.track.odometry_in_map)
+        self.tick_durations.add(time.monotonic() - self._ticked_s)
+
+    def _note_failure(self, error: Exception) -> None:
+        self._failures += 1
+        self._failures_in_a_row += 1
+        self.get_logger().error(f'tick failed, robot stopped: {error}\n{traceback.format_exc()}')
+        if self._failures_in_a_row >= FAILURES_LIMIT:
+            raise error
+
+    def _command(self, twist: Twist) -> None:
+        if self.parameters.stamped_cmd_vel:
+            self._command_publisher.publish(
+                conversions.command_to_message(twist, self._now_s, f'{self.name}/base_link'))
+        else:
+            self._command_publisher.publish(conversions.twist_to_message(twist))
+
+    # -- health -------------------------------------------------------------------------------------------------
+
+    def _diagnose(self) -> None:
+        age_s = time.monotonic() - self._ticked_s
+        level, summary = OK, 'paused'
+        if self._failures_in_a_row:
+            level, summary = ERROR, 'ticks fail, robot stopped'
+        elif self.is_driving and age_s > self.parameters.scan_timeout_s:
+            level, summary = WARN, 'no scan to answer, robot stopped'
+        elif self.is_driving:
+            summary = self.agent.activity.name.lower()
+        values = {'scan_age_s': f'{age_s:.2f}', 'failed_ticks': str(self._failures), **self.drops.values(),
+                  **self.tick_durations.values('tick'), **self.agent.diagnostics()}
+        self._diagnostics.publish(self.get_clock().now(), level, summary, values)
+
+
+def main() -> int:
+    """Entry point of the process."""
+    return run('robot', RobotNode)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""How every node's process lives: starts, spins, stops cleanly on SIGINT and SIGTERM, and follows its parent.
+
+rclpy's own signal handlers close the context at once, and then a robot can no longer be told to stop; so signals
+only set a flag here, and a node's ``close`` runs while it can still publish.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Protocol
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.logging import get_logger
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from marl_core.errors import MarlError
+from marl_nodes.fleet.environment import PARENT_VARIABLE
+
+EXIT_MISCONFIGURED = 2
+"""Exit code when starting again would not help."""
+
+_PR_SET_PDEATHSIG = 1
+_LONGEST_WAIT_S = 0.1  # A signal that comes while waiting for messages is seen after this time.
+
+
+class Closable(Protocol):
+    """A node that has something to do before it goes."""
+
+    def close(self) -> None:
+        """Leave the world safe and state saved; messages can still be sent."""
+
+
+class StopRequest:
+    """Becomes true on SIGINT or SIGTERM."""
+
+    def __init__(self) -> None:
+        self.made = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._make)
+
+    def _make(self, number: int, frame: FrameType | None) -> None:
+        self.made = True
+
+
+def run(name: str, make_node: Callable[[], Node], arguments: Sequence[str] | None = None) -> int:
+    """Run one node until it is asked to stop; its ``close`` is called in any case.
+
+    Args:
+        name: names the process in log lines before there is a node.
+        make_node: builds the node, which has ``close`` (see Closable).
+        arguments: command line; default that of the process.
+
+    Returns:
+        Exit code: 0 after a requested stop, EXIT_MISCONFIGURED for an error of this project's own.
+
+    Raises:
+        Exception: whatever a callback raised, after ``close``.
+    """
+    _follow_parent()
+    stop = StopRequest()
+    rclpy.init(args=list(arguments) if arguments is not None else sys.argv,
+               signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        try:
+            node = make_node()
+        except MarlError as error:
+            get_logger(name).fatal(str(error))
+            return EXIT_MISCONFIGURED
+        try:
+            _spin(node, stop)
+        finally:
+            node.close()
+            node.destroy_node()
+        return 0
+    finally:
+        rclpy.shutdown()
+
+
+def _spin(node: Node, stop: StopRequest) -> None:
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        while not stop.made and rclpy.ok():
+            executor.spin_once(timeout_sec=_LONGEST_WAIT_S)
+    finally:
+        executor.shutdown()
+
+
+def _follow_parent() -> None:
+    """Ask the kernel for SIGTERM when marl_fleet dies, however it dies; no robot drives on unattended."""
+    parent = os.environ.get(PARENT_VARIABLE)
+    if parent is None or not sys.platform.startswith('linux'):
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(parent):  # It died before the request.
+        sys.exit(0)

@@ -1,0 +1,109 @@
+from pathlib import Path
+
+import pytest
+
+from marl_core.errors import ConfigError
+from marl_nodes.fleet.model import check_fleet, load_fleet
+from marl_nodes.fleet.nodes import LOCKSTEP_SCAN_TIMEOUT_S, nodes_of
+
+CONFIG = Path(__file__).parents[2] / 'config'
+
+
+def fleet_file(folder, text):
+    path = folder / 'fleet.yaml'
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize('path', sorted((CONFIG / 'fleets').glob('*.yaml')), ids=lambda path: path.name)
+def test_shipped_fleets_are_correct(path):
+    assert check_fleet(load_fleet(path)) == ()
+
+
+def test_a_robot_overrides_what_all_share(tmp_path):
+    fleet = load_fleet(fleet_file(tmp_path, """
+        every_robot: {policy: nearest, start: [0, 0, 0]}
+        robots: {a: {}, b: {policy: burgard, start: [1, 2, 3]}}
+        """))
+    assert [robot.policy for robot in fleet.robots.values()] == ['nearest', 'burgard']
+    assert fleet.robots['b'].start == (1.0, 2.0, 3.0)
+
+
+def test_paths_are_relative_to_the_file(tmp_path):
+    fleet = load_fleet(fleet_file(tmp_path, """
+        agent: agent.yaml
+        robots: {a: {model: bots/a.yaml, policy: ../p.onnx}}
+        simulation: {world: maps/w.yaml}
+        """))
+    assert fleet.agent == str(tmp_path / 'agent.yaml')
+    assert fleet.robots['a'].model == str(tmp_path / 'bots/a.yaml')
+    assert fleet.robots['a'].policy == str(tmp_path.parent / 'p.onnx')
+    assert fleet.simulation.world == str(tmp_path / 'maps/w.yaml')
+
+
+@pytest.mark.parametrize(('text', 'words'), [
+    ('robots: {a: {polcy: nearest}}', ['a', 'polcy', 'policy']),
+    ('robots: {a: {}}\nsimulaton: {}', ['simulaton', 'simulation', 'every_robot']),
+    ('robots: {a: {}}\nsimulation: {wrld: x}', ['simulation', 'wrld', 'world']),
+    ('robots: {a: {}}\nmap: {nme: x}', ['map', 'nme', 'name']),
+    ('robots: {a: {start: [1, 2]}}', ['a', 'start']),
+    ('robots: {a: {start: 7}}', ['a', 'start']),
+    ('robots: {a: {start: [x, y, z]}}', ['a', 'start']),
+    ('robots: {2nd: {}}', ['2nd', 'letter']),
+    ('robots: {a-b: {}}', ['a-b']),
+    ('robots: {map: {}}', ['map']),
+    ('robots: []', ['robots']),
+    ('robots: {}', ['robots']),
+    ('robots: {a: {}, a: {}}', ['a', 'twice']),
+    ('robots: {a: {}}\nnamespace: fleet', ['namespace', '/fleet']),
+    ('- a', ['mapping']),
+    ('{', ['YAML'])])
+def test_mistakes_are_named_with_the_file(tmp_path, text, words):
+    path = fleet_file(tmp_path, text)
+    with pytest.raises(ConfigError) as refusal:
+        load_fleet(path)
+    for word in [str(path), *words]:
+        assert word in str(refusal.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match='nowhere.yaml'):
+        load_fleet(tmp_path / 'nowhere.yaml')
+
+
+def test_check_finds_what_single_values_do_not_show(tmp_path):
+    problems = check_fleet(load_fleet(fleet_file(tmp_path, """
+        every_robot: {start: [0, 0, 0]}
+        robots:
+          a: {model: missing.yaml}
+          b: {policy: missing.onnx}
+          c: {start: [0.3, 0, 0]}
+          d: {start: null}
+        """)))
+    assert len(problems) == 4
+    for problem, words in zip(problems, [('a:', 'missing.yaml'), ('b:', 'missing.onnx'), ('d:', 'start'),
+                                         ('b and c', '0.30 m', '0.40 m')]):
+        assert all(word in problem for word in words), problem
+
+
+def test_nodes_of_a_simulated_fleet(tmp_path):
+    nodes = nodes_of(load_fleet(fleet_file(tmp_path, """
+        namespace: /north
+        robots: {a: {start: [1, 2, 3]}, b: {}}
+        simulation: {real_time_factor: 0}
+        """)))
+    assert [(node.label, node.executable, node.namespace) for node in nodes] == [
+        ('simulation', 'sim_node', ''), ('map', 'map_node', ''), ('a', 'robot_node', '/a'), ('b', 'robot_node', '/b')]
+    simulation, map_node, robot, _ = (node.parameters for node in nodes)
+    assert simulation['starts'][:3] == [1.0, 2.0, 3.0]
+    assert map_node['use_sim_time']
+    assert robot['initial_pose'] == [0.0, 0.0, 0.0]
+    assert robot['scan_timeout_s'] == LOCKSTEP_SCAN_TIMEOUT_S
+    assert map_node['fleet_namespace'] == robot['fleet_namespace'] == '/north'
+
+
+def test_nodes_of_a_real_fleet(tmp_path):
+    nodes = nodes_of(load_fleet(fleet_file(tmp_path, 'robots: {a: {start: [1, 2, 3]}}\nmap: {enabled: false}')))
+    assert [node.label for node in nodes] == ['a']
+    assert nodes[0].parameters['initial_pose'] == [1.0, 2.0, 3.0]
+    assert 'scan_timeout_s' not in nodes[0].parameters
