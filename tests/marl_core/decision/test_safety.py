@@ -263,6 +263,36 @@ def test_no_motion_ever_touches_an_obstacle(seed, jumps, scan_delay_s) -> None:
 
 
 @settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**32 - 1), st.booleans(), st.booleans())
+def test_two_robots_never_touch(seed, jumps, lidar_sees_them) -> None:
+    """Both drive at each other at random; lidar and messages, or only messages at 2 Hz."""
+    generator = np.random.default_rng(seed)
+    robots = [Robot(jumps), Robot(jumps)]
+    robots[1].pose = Pose(1.5, generator.uniform(-0.5, 0.5), pi)
+    guards = [SafetyFilter(MODEL), SafetyFilter(MODEL)]
+    heard = [[], []]
+    wanted = [FORWARD, FORWARD]
+    for tick in range(80):
+        now = 0.1 * tick
+        if tick % 10 == 0:
+            wanted = [Twist(generator.choice([0.5, 0.5, -0.5]), generator.uniform(-0.7, 0.7)) for _ in robots]
+        commands = []
+        for me, mate in ((0, 1), (1, 0)):
+            other = robots[mate]
+            if tick % 5 == 0:
+                heard[me] = [RobotStatus('mate', 1, now, other.pose, other.twist)]
+            discs = [(other.pose.x_m, other.pose.y_m, MODEL.radius_m)] if lidar_sees_them else []
+            commands.append(guards[me].filter(
+                wanted[me], scan_of_discs(discs, robots[me].pose, now), now, robots[me].twist,
+                teammates_in_base(heard[me], robots[me].pose, now))[0])
+        for _ in range(10):
+            for robot, command in zip(robots, commands):
+                robot.step(command, 0.01)
+            first, second = (robot.pose for robot in robots)
+            assert hypot(first.x_m - second.x_m, first.y_m - second.y_m) > 2 * MODEL.radius_m
+
+
+@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.floats(0.005, 0.03))
 def test_a_robot_inside_the_margin_gets_out(seed, gap_m) -> None:
     """Whatever touches the margin on one side, turning away and driving frees the robot."""
