@@ -289,6 +289,28 @@ def test_what_was_replaced_is_not_believed_without_its_replacement():
     assert bob.state_hash() == cy.state_hash()
 
 
+def test_tiles_of_an_unsettled_range_are_known_one_by_one():
+    """Equal digests must mean equal tiles, so whatever is held is told."""
+    ada, bob = replica('ada'), replica('bob')
+    for step in range(3):
+        ada.write(ada.own, ALL[step:step + 2], np.full(BOUNDS.shape, step % 2 * 2 - 1, np.int8))
+        ada.publish(ada.own, 8000, 0.0)
+    # Versions: tiles 0, 1 | 1, 2 | 2, 3; so 2 and 4 are replaced.
+    assert bob.join(ada.answer(ada.own, (VersionRange(1, 4),), 8000, 0.0)) == 2
+    assert bob.digest()[0].ranges == ((1, 1), (3, 3))
+    assert bob.join(ada.answer(ada.own, (VersionRange(5, 6),), 8000, 0.0)) == 2
+    assert bob.join(ada.answer(ada.own, (VersionRange(1, 4),), 8000, 0.0)) == 0
+    assert bob.digest() == ada.digest()
+
+
+def test_cells_that_become_unknown_are_counted_out():
+    ada = replica('ada')
+    ada.write(ada.own, ALL, filled((0, 0, FREE), (0, 1, OCCUPIED)))
+    ada.write(ada.own, ALL, filled((0, 1, OCCUPIED)))
+    assert ada.known_cells == 1
+    assert ada.fused[0, 0] == UNKNOWN
+
+
 def test_small_budgets_settle_real_intervals_from_the_top():
     ada, bob = replica('ada'), replica('bob')
     for seed in range(6):
