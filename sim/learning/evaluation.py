@@ -95,6 +95,16 @@ def compare(policy: str, baseline: str, metric: str, ours: Sequence[float], thei
                       float((log_ratio < 0).mean()))
 
 
+def log_ratios(ours: Sequence[float], theirs: Sequence[float], limit: float = 0.4) -> NDArray[np.float64]:
+    """Logarithm of ours / theirs per episode, clipped, so that one stuck episode does not decide a comparison.
+
+    An episode that only one of the two finished counts as ``limit`` in favour of that one, one that neither
+    finished as 0.
+    """
+    pairs = np.clip(np.array([ours, theirs], dtype=np.float64), 1e-9, 1e18)
+    return np.clip(np.log(pairs[0] / pairs[1]), -limit, limit)
+
+
 def interquartile_mean(values: NDArray) -> NDArray:
     """Mean of the middle half along the last axis."""
     ordered = np.sort(values, axis=-1)

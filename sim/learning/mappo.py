@@ -34,6 +34,9 @@ class MappoConfig:
     """How far the probability of an action may move before its gradient stops."""
     entropy: float = 0.01
     """Bonus for undecided policies [per nat]."""
+    sharpness: float = 1.0
+    """Factor on all logits, the reference's included, while playing and learning: the inverse temperature at which
+    actions are sampled. What is exported takes the best action and does not depend on it."""
     reference_weight: float = 0.0
     """Penalty on the divergence KL(policy || reference rule) [per nat]; needs ``reference``."""
     epochs: int = 4
@@ -136,7 +139,8 @@ class Mappo:
     def _actor_loss(self, batch: Batch, rows: Tensor, scaled: Tensor) -> tuple[Tensor, dict[str, float]]:
         observation = {name: array[rows] for name, array in batch.observations.items()}
         mask = observation[self.action_mask].bool() if self.action_mask else None
-        log_policy = log_probabilities(self.actor(observation), mask)
+        sharpness = self.config.sharpness
+        log_policy = log_probabilities(sharpness * self.actor(observation), mask)
         chosen = log_policy.gather(-1, batch.actions[rows].unsqueeze(-1)).squeeze(-1)
         old = batch.log_probabilities[rows]
         gain = clipped_objective(chosen, old, scaled[rows], self.config.clip).mean()
@@ -148,7 +152,8 @@ class Mappo:
                        'actor/divergence': float((torch.exp(change) - 1 - change).mean()),
                        'actor/clipped': float(((torch.exp(change) - 1).abs() > self.config.clip).float().mean())}
         if self.reference:
-            strayed = divergence(log_policy, log_probabilities(observation[self.reference], mask)).mean()
+            strayed = divergence(log_policy, log_probabilities(sharpness * observation[self.reference],
+                                                               mask)).mean()
             loss = loss + self.config.reference_weight * strayed
             numbers['actor/reference_divergence'] = float(strayed.detach())
         return loss, numbers

@@ -56,6 +56,7 @@ class Source:
         actor, actor_options: see ``build_actor``.
         action_mask: observation that marks allowed actions, '' if all always are.
         reference: observation that holds the logits of a rule to start from and compare with, '' without.
+        sharpness: factor on logits before actions are sampled.
         side_by_side: environments that one process plays at a time.
         maximum_steps: an episode is cut off after so many joint steps.
     """
@@ -66,6 +67,7 @@ class Source:
     actor_options: Mapping[str, Any] = field(default_factory=dict)
     action_mask: str = ''
     reference: str = ''
+    sharpness: float = 1.0
     side_by_side: int = 16
     maximum_steps: int = 2000
 
@@ -119,7 +121,7 @@ class Player:
         observations = [game.current[agent] for game, agent in rows]
         stacked = {name: np.stack([observation[name] for observation in observations]) for name in observations[0]}
         ranks = np.array([game.names.index(agent) for game, agent in rows])
-        logits = decide(stacked, ranks)
+        logits = self.source.sharpness * decide(stacked, ranks)
         if self.source.action_mask:
             logits = np.where(stacked[self.source.action_mask].astype(bool), logits, _FORBIDDEN)
         start = 0

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ from sim.learning.rollout import REFERENCE, Processes, Source, Ticket, state_of
 
 ALGORITHMS = {'mappo': Mappo}
 
-HELD_BACK = 1_000_000_000
-"""Seeds from here on are never trained on; from twice this on, they do not choose checkpoints either."""
+FIRST_SEED, HELD_BACK = 1_000, 1_000_000_000
+"""Only seeds between these are trained on. Seeds from HELD_BACK on choose checkpoints; those from twice HELD_BACK on
+are left for evaluation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ class Trainer:
         numbers = self.learner.learn(episodes, 1 - (1 - config.final_rate) * progress,
                                      critic_only=self.iteration < config.warm_up)
         learnt = time.monotonic()
-        numbers |= {f'episode/{name}': float(np.mean([episode.metrics[name] for episode in episodes]))
+        numbers |= {f'episode/{name}': finite_mean([episode.metrics[name] for episode in episodes])
                     for name in episodes[0].metrics}
         numbers |= {'time/play_s': played - begun, 'time/learn_s': learnt - played}
         self.iteration += 1
@@ -142,7 +143,7 @@ class Trainer:
     def _tickets(self) -> list[Ticket]:
         """Worlds and random draws depend on the run's seed and the iteration alone, so that a resumed run replays."""
         config = self.config
-        first = (config.seed * 7_919 + self.iteration) * config.episodes % HELD_BACK
+        first = FIRST_SEED + (config.seed * 7_919 + self.iteration) * config.episodes % (HELD_BACK - 10_000_000)
         return [Ticket(first + number // config.episodes_per_seed, self.iteration * config.episodes + number)
                 for number in range(config.episodes)]
 
@@ -151,16 +152,16 @@ class Trainer:
         config = self.config
         tickets = [Ticket(HELD_BACK + number, None) for number in range(config.evaluation_episodes)]
         scores = evaluation.scores(players.play(self.learner.actor.state_dict(), tickets, record=False), config.score)
-        numbers = {'held_back/score': float(np.mean(scores))}
-        compared = float(np.mean(scores)) * (1 if config.lower_is_better else -1)
+        numbers = {'held_back/score': finite_mean(scores)}
+        compared = finite_mean(scores) * (1 if config.lower_is_better else -1)
         if config.reference:
             if not self.reference_metrics:
                 self.reference_metrics = evaluation.scores(players.play(REFERENCE, tickets, record=False), config.score)
-            if min(*scores, *self.reference_metrics) > 0:
-                ratio = np.log(np.array(scores) / np.array(self.reference_metrics))
-                compared = float(ratio.mean()) * (1 if config.lower_is_better else -1)
-                numbers |= {'held_back/log_ratio': float(ratio.mean()),
-                            'held_back/log_ratio_error': float(ratio.std(ddof=1) / len(ratio) ** 0.5)}
+            ratio = evaluation.log_ratios(scores, self.reference_metrics)
+            compared = float(ratio.mean()) * (1 if config.lower_is_better else -1)
+            numbers |= {'held_back/log_ratio': float(ratio.mean()),
+                        'held_back/log_ratio_error': float(ratio.std() / len(ratio) ** 0.5),
+                        'held_back/unfinished': float(np.mean(~np.isfinite(scores)))}
         if self.best is None or compared < self.best:
             self.best = compared
             self.save(self.folder / 'best.ckpt')
@@ -201,7 +202,14 @@ def build_learner(config: TrainingConfig) -> Mappo:
 def source_of(config: TrainingConfig) -> Source:
     """What the playing processes need to know."""
     return Source(config.environment, dict(config.environment_options), config.actor, dict(config.actor_options),
-                  config.action_mask, config.reference, config.side_by_side, config.maximum_steps)
+                  config.action_mask, config.reference, config.mappo.sharpness, config.side_by_side,
+                  config.maximum_steps)
+
+
+def finite_mean(values: Sequence[float]) -> float:
+    """Mean of what is finite (an unfinished episode has an infinite makespan), infinity if nothing is."""
+    finite = [value for value in values if np.isfinite(value)]
+    return float(np.mean(finite)) if finite else float('inf')
 
 
 def load_actor(path: str | Path) -> tuple[torch.nn.Module, TrainingConfig, dict[str, Any]]:

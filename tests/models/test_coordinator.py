@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+
 from marl_core import specs
 from marl_core.decision.observation import Observation
 from marl_core.decision.policies.onnx import MANIFEST_KEY, OnnxPolicy

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from marl_core.errors import TrainingError
 from sim.learning.evaluation import compare, interquartile_mean, table, write
 

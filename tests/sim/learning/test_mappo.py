@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from sim.learning.critic import Critic, CriticConfig, ValueNorm
 from sim.learning.mappo import clipped_objective, divergence, entropy, log_probabilities
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from marl_core.errors import TrainingError
 from sim.learning import checkpoint
 from sim.learning.mappo import MappoConfig
@@ -115,8 +116,8 @@ def test_simple_spread_is_learnt(tmp_path):
     config = TrainingConfig(
         environment='simple_spread', environment_options={'N': 3, 'max_cycles': 25, 'continuous_actions': False},
         actor='mlp', actor_options={'width': 128}, action_mask='', reference='', score='return',
-        lower_is_better=False, iterations=22, final_rate=0.5, episodes=64, evaluate_every=22, evaluation_episodes=64, warm_up=1,
-        processes=1, learning_threads=1, side_by_side=32,
+        lower_is_better=False, iterations=22, final_rate=0.5, episodes=64, evaluate_every=22,
+        evaluation_episodes=64, warm_up=1, processes=1, learning_threads=1, side_by_side=32,
         mappo=MappoConfig(actor_rate=1e-3, epochs=10, minibatches=1, critic_epochs=10, target_divergence=0.0))
     *_, last = Trainer(config, tmp_path).run()
     assert last['held_back/score'] > -22.0

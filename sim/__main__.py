@@ -1,0 +1,109 @@
+"""``python -m sim train|evaluate|export|play``: everything that happens off the robot, one command each."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from marl_core.errors import MarlError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code. Torch and the simulator are loaded by the command that needs them."""
+    options = _parser().parse_args(arguments)
+    from sim import commands
+    try:
+        return getattr(commands, options.command)(options)
+    except MarlError as error:
+        sys.stderr.write(f'{type(error).__name__}: {error}\n')
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write('\ninterrupted\n')
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='python -m sim', formatter_class=argparse.RawDescriptionHelpFormatter,
+        description='Train, evaluate, export and watch policies that coordinate a fleet.',
+        epilog='A policy from nothing to a robot:\n'
+               '  python -m sim train config/training/quick.yaml --folder runs/mine\n'
+               '  python -m sim evaluate runs/mine/best.ckpt --episodes 200 --output runs/mine/evaluation.json\n'
+               '  python -m sim export runs/mine/best.ckpt --evaluation runs/mine/evaluation.json\n'
+               '  python -m sim play models/exported/coordinator.onnx --output episode.gif\n'
+               '  tensorboard --logdir runs            (watch training)')
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_export(commands)
+    _add_play(commands)
+    return parser
+
+
+def _add_train(commands: argparse._SubParsersAction) -> None:
+    train = commands.add_parser(
+        'train', help='train a policy by MAPPO', formatter_class=argparse.RawDescriptionHelpFormatter,
+        description='Train an actor against a centralized critic. Continues if the folder holds a checkpoint; a run\n'
+                    'that was stopped and continued ends in the same bits as one that was not.',
+        epilog='The folder afterwards holds:\n'
+               '  last.ckpt best.ckpt   to continue from; the best on held-back episodes\n'
+               '  metrics.jsonl         numbers of each iteration; the same for TensorBoard\n'
+               '  curves.png            drawn at the end\n\n'
+               'What to watch: held_back/log_ratio is the logarithm of makespan / reference rule on worlds that are\n'
+               'never trained on (-0.05: 5 % quicker). actor/divergence above 0.05 or actor/entropy near 0 mean that\n'
+               'the learning rate is too high; critic/explained_variance should rise above 0.3.')
+    train.add_argument('config', nargs='?', type=Path, default=None,
+                       help='YAML with overrides of TrainingConfig, see config/training/; omitted: the defaults')
+    train.add_argument('--folder', type=Path, default=None,
+                       help='where the run lives (default: runs/ and the name of the YAML)')
+    train.add_argument('--minutes', type=float, default=None,
+                       help='stop after so long, with a checkpoint; the same command continues')
+    train.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
+                       help='override one value, e.g. --set mappo.actor_rate=1e-4 --set seed=2; may be repeated')
+
+
+def _add_evaluate(commands: argparse._SubParsersAction) -> None:
+    evaluate = commands.add_parser(
+        'evaluate', help='compare policies on held-back worlds', formatter_class=argparse.RawDescriptionHelpFormatter,
+        description='Play the same held-back worlds and starts with several policies and compare them in pairs.\n'
+                    'Prints a table; intervals are 95 % bootstrap intervals over episodes.',
+        epilog='Two good policies differ by about 0.1 in log makespan on any one episode, so 1 % needs 400 episodes.')
+    evaluate.add_argument('policies', nargs='+',
+                          help='checkpoints (.ckpt), models (.onnx), or nearest burgard minpos hungarian voronoi mtsp')
+    evaluate.add_argument('--against', default='burgard', help='the baseline of all ratios (default: %(default)s)')
+    evaluate.add_argument('--config', type=Path, default=None,
+                          help="YAML of the environment (default: the first checkpoint's, else the defaults)")
+    evaluate.add_argument('--episodes', type=int, default=100, help='default: %(default)s')
+    evaluate.add_argument('--first', type=int, default=2_000_000_000,
+                          help='first seed; from 1e9 on no training ever sees it (default: %(default)s)')
+    evaluate.add_argument('--robots', type=int, default=None, help="size of the team (default: the configuration's)")
+    evaluate.add_argument('--metric', default='makespan_s', help='default: %(default)s; also makespan_95_s, ...')
+    evaluate.add_argument('--processes', type=int, default=2, help='default: %(default)s')
+    evaluate.add_argument('--output', type=Path, default=None, help='write the result as JSON, too')
+
+
+def _add_export(commands: argparse._SubParsersAction) -> None:
+    export = commands.add_parser(
+        'export', help='write a checkpoint as ONNX for robots',
+        description='Write the actor as ONNX with a manifest, compare its numbers with torch on observations of many '
+                    'sizes, load it as a robot would, and describe it in a model card beside it.')
+    export.add_argument('checkpoint', type=Path, help='best.ckpt or last.ckpt of a run')
+    export.add_argument('--output', type=Path, default=Path('models/exported/coordinator.onnx'),
+                        help='default: %(default)s')
+    export.add_argument('--evaluation', type=Path, default=None,
+                        help='JSON that evaluate wrote, for the manifest and the model card')
+
+
+def _add_play(commands: argparse._SubParsersAction) -> None:
+    play = commands.add_parser(
+        'play', help='render one episode to GIF or PNG',
+        description='Play one episode and draw it: a GIF shows all of it, a PNG six moments of it.')
+    play.add_argument('policy', help='a checkpoint (.ckpt), a model (.onnx) or the name of a rule, e.g. burgard')
+    play.add_argument('--seed', type=int, default=2_000_000_000, help='of world and start (default: %(default)s)')
+    play.add_argument('--robots', type=int, default=None, help="size of the team (default: the configuration's)")
+    play.add_argument('--output', type=Path, default=Path('episode.gif'), help='default: %(default)s')
+    play.add_argument('--config', type=Path, default=None, help='YAML of the environment')
+
+
+if __name__ == '__main__':
+    sys.exit(main())
