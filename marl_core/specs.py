@@ -47,7 +47,7 @@ class Team(IntEnum):
     AGE_S = 6                # since it was heard [s]
 
 
-FAR_M = 100.0
+FAR_M = 1000.0
 """Stands for an unreachable or missing distance [m]."""
 
 
