@@ -1,0 +1,46 @@
+"""The nodes of a fleet file as `ros2 launch` starts them; imported by launch files only."""
+
+from collections.abc import Callable, Sequence
+
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.substitutions import FindPackageShare
+
+from launch import LaunchContext, LaunchDescription
+from marl_core.errors import ConfigError
+from marl_nodes.fleet.model import Fleet, check_fleet, load_fleet
+from marl_nodes.fleet.nodes import FleetNode
+
+PACKAGE = 'marl_coordination'
+
+Choose = Callable[[Fleet, LaunchContext], Sequence[FleetNode]]
+
+
+def fleet_launch(choose: Choose, *arguments: DeclareLaunchArgument) -> LaunchDescription:
+    """A launch description that takes a fleet file and starts some of its nodes.
+
+    Args:
+        choose: which nodes; called when the file is launched.
+        arguments: more launch arguments.
+    """
+    def start(context: LaunchContext) -> list[Node]:
+        path = LaunchConfiguration('fleet').perform(context)
+        fleet = load_fleet(path)
+        problems = check_fleet(fleet)
+        if problems:
+            raise ConfigError(f'{path}: ' + '\n'.join(problems))
+        return [_action(node) for node in choose(fleet, context)]
+
+    return LaunchDescription([
+        DeclareLaunchArgument(
+            'fleet', description='YAML file of the fleet.',
+            default_value=PathJoinSubstitution([FindPackageShare(PACKAGE), 'config', 'fleets', 'demo.yaml'])),
+        *arguments,
+        OpaqueFunction(function=start),
+    ])
+
+
+def _action(node: FleetNode) -> Node:
+    return Node(package=PACKAGE, executable=node.executable, name=node.name, namespace=node.namespace,
+                parameters=[node.parameters], output='screen')
