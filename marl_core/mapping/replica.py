@@ -8,7 +8,7 @@ digests are equal hold equal maps. Whoever knows a range of versions may answer 
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from marl_core.errors import MapError, MessageError
 from marl_core.mapping.bounds import MapBounds
 from marl_core.mapping.codec import CODECS, MAX_LEANS_ON, MAX_VERSION, DecodeLimits, TileBatch, decode, encode
-from marl_core.mapping.layers import Layer, OwnLayer
+from marl_core.mapping.layers import Layer, OwnLayer, Urgency
 from marl_core.mapping.votes import MAX_LAYERS, Votes
 from marl_core.types import LayerDigest, LayerId, MapDigest, MapFeatures, VersionRange
 from marl_core.versions import Ranges, above, covers, from_versions, intersect, normalized, subtract, union
@@ -33,7 +33,7 @@ class ReplicaConfig:
         max_tiles_per_message: likewise.
         max_layers: layers held, previous lives included.
         max_ranges_per_layer: fragments of what is known of a layer.
-        patience: messages after which a waiting tile outranks the most valuable fresh one.
+        urgency: what of the own tiles is published first, and what may wait.
         merge_gap: when answering, so many versions that nobody asked for are sent along rather than starting a new
             message.
     """
@@ -43,7 +43,7 @@ class ReplicaConfig:
     max_tiles_per_message: int = 1024
     max_layers: int = 64
     max_ranges_per_layer: int = 512
-    patience: int = 10
+    urgency: Urgency = field(default_factory=Urgency)
     merge_gap: int = 4
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class ReplicaConfig:
             raise ValueError(f'max_layers must be 1 to {MAX_LAYERS}, got {self.max_layers}')
         if not 1 <= self.max_ranges_per_layer <= MAX_LEANS_ON:
             raise ValueError(f'max_ranges_per_layer must be 1 to {MAX_LEANS_ON}, got {self.max_ranges_per_layer}')
-        for name in ('max_message_bytes', 'max_tiles_per_message', 'patience'):
+        for name in ('max_message_bytes', 'max_tiles_per_message'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
 
@@ -149,7 +149,7 @@ class Replica:
             value: worth of each tile (default: how many of its cells changed). Shape: bounds.tiles_shape.
 
         Returns:
-            The message, or None if nothing waits or not even one tile fits.
+            The message, or None if nothing is urgent or not even one tile fits.
 
         Raises:
             MapError: a foreign layer, or versions are used up.
@@ -157,7 +157,7 @@ class Replica:
         own = self._own
         if own is None or layer != own.id:
             raise MapError(f'{self.name} publishes {own.id if own else "no layer"}, not {layer}')
-        ranked = own.ranked(None if value is None else np.ravel(value), self.config.patience)
+        ranked = own.ranked(self.config.urgency, now, None if value is None else np.ravel(value))
         if own.issued + ranked.size > MAX_VERSION:
             raise MapError(f'layer {layer} has used up its versions; start a new epoch')
         start = own.issued + 1

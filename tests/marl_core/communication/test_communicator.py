@@ -85,10 +85,10 @@ def test_the_first_word_is_status_then_tiles_then_digest():
 
 
 def test_periods_hold_at_ten_ticks_per_second():
-    ada = Member('ada')
+    ada = Member('ada', budget=Budget(rate_bytes_per_s=40_000.0, burst_bytes=60_000.0))
     radio = Radio([ada])
     for seed in range(10):
-        ada.see(seed, 0.0005)
+        ada.see(seed, 0.1)
         radio.run(1.0)
     kinds = Counter(type(message) for _, _, message in radio.log)
     assert kinds[RobotStatus] == 20

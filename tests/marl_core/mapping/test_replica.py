@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from marl_core.errors import MapError, MessageError
 from marl_core.mapping.bounds import TILE, MapBounds
 from marl_core.mapping.codec import TileBatch, encode
+from marl_core.mapping.layers import Urgency
 from marl_core.mapping.replica import Replica, ReplicaConfig
 from marl_core.types import FREE, OCCUPIED, UNKNOWN, LayerId, MapDigest, MapFeatures, VersionRange
 
@@ -14,8 +15,11 @@ ALL = np.argwhere(np.ones(BOUNDS.tiles_shape, bool)).astype(np.int32)
 NAMES = ('ada', 'bob', 'cy', 'dot', 'eve')
 
 
-def replica(name: str, epoch: int = 1, **config) -> Replica:
-    return Replica(BOUNDS, name, LayerId(name, epoch), ReplicaConfig(**config))
+AT_ONCE = Urgency(hold_cells=1)
+
+
+def replica(name: str, epoch: int = 1, urgency: Urgency = AT_ONCE, **config) -> Replica:
+    return Replica(BOUNDS, name, LayerId(name, epoch), ReplicaConfig(urgency=urgency, **config))
 
 
 def filled(*cells: tuple[int, int, int]) -> np.ndarray:
@@ -142,15 +146,40 @@ def test_most_changed_tiles_go_first_and_values_override():
 
 
 def test_no_tile_starves_under_constant_change_elsewhere():
-    ada, bob = replica('ada', patience=4, max_tiles_per_message=1), replica('bob')
+    ada, bob = replica('ada', urgency=Urgency(1, 0.0, 4.0), max_tiles_per_message=1), replica('bob')
     classes = filled((0, 0, FREE))
     for turn in range(40):
         classes[32:64, 32:64] = noise(turn, 1.0)[32:64, 32:64]
         ada.write(ada.own, ALL, classes)
-        bob.join(ada.publish(ada.own, 8000, 0.0))
+        bob.join(ada.publish(ada.own, 8000, float(turn)))
         if bob.fused[0, 0] == FREE:
             break
     assert 1 <= turn <= 6
+
+
+def test_small_changes_of_what_is_known_wait_for_company():
+    ada = replica('ada', urgency=Urgency(hold_cells=3, hold_s=5.0))
+    ada.write(ada.own, ALL, filled((0, 0, FREE)))
+    assert ada.publish(ada.own, 8000, 10.0).versions == (1, 1)
+    ada.write(ada.own, ALL, filled((0, 0, FREE), (0, 1, FREE), (0, 2, FREE)))
+    assert ada.publish(ada.own, 8000, 11.0) is None
+    assert ada.waiting_tiles == 1
+    assert ada.publish(ada.own, 8000, 15.9) is None
+    assert ada.publish(ada.own, 8000, 16.0).versions == (2, 2)
+    ada.write(ada.own, ALL, filled((0, 1, OCCUPIED), (0, 2, FREE)))
+    assert ada.publish(ada.own, 8000, 17.0) is None
+    ada.write(ada.own, ALL, filled((0, 1, OCCUPIED), (0, 2, OCCUPIED)))
+    assert ada.publish(ada.own, 8000, 17.1).versions == (3, 3)
+
+
+@pytest.mark.parametrize('later', [-1e9, 1e9, float('nan')])
+def test_held_back_tiles_survive_jumps_of_the_clock(later):
+    ada = replica('ada', urgency=Urgency(hold_cells=3, hold_s=5.0))
+    ada.write(ada.own, ALL, filled((0, 0, FREE)))
+    ada.publish(ada.own, 8000, 10.0)
+    ada.write(ada.own, ALL, filled((0, 0, OCCUPIED)))
+    assert ada.publish(ada.own, 8000, 11.0) is None
+    assert ada.publish(ada.own, 8000, later).versions == (2, 2)
 
 
 @given(budget_bytes=st.integers(0, 3000), seed=st.integers(0, 100))
