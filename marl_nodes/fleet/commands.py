@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
-
 from marl_core.errors import MarlError
-from marl_nodes.fleet.environment import ros_environment
-from marl_nodes.fleet.model import Fleet, check_fleet, load_fleet
+from marl_nodes.fleet.environment import restart_in_ros_environment
+from marl_nodes.fleet.model import check_fleet, load_fleet, require_correct
 from marl_nodes.fleet.nodes import FleetNode, nodes_of
-from marl_nodes.fleet.supervisor import ProcessSpec, Restart, RestartPolicy, Supervisor
+from marl_nodes.fleet.processes import process_specs
+from marl_nodes.fleet.supervisor import Restart, RestartPolicy, Supervisor
 
 DESCRIPTION = """\
 Start and check fleets of robots that explore and map together.
@@ -31,7 +30,8 @@ examples:
   marl_fleet up --fleet fleet.yaml --only robot_2     just one robot, on that robot's own computer
   marl_fleet demo --robots 4 --world office:1         explore a simulated building, leave map and metrics in runs/
 
-exit codes: 0 stopped as asked, 1 a node failed for good, 2 the fleet file or command line is wrong
+exit codes: 0 stopped as asked, 1 a node failed for good or a demo was not completed,
+            2 the fleet file or command line is wrong
 """
 
 UP_EXAMPLES = """\
@@ -40,6 +40,13 @@ parameters that each node was started with. A node that fails is started again a
 up after five failures in a row. A wrong parameter or file is not tried again.
 
 On real robots, start the node of each robot on its own computer with --only; nothing else has to run anywhere.
+"""
+
+DEMO = """\
+Starts a simulator, a map node and the robots, each a process of its own, and ends when the map is complete: when it
+shows 99 % of what can be reached and every robot says that nothing is left to explore. The folder of results holds
+map.png and map.yaml (for map_server), trajectories, coverage and traffic as pictures, metrics.json, and the log and
+parameters of every node. Exit code 0 only if the map became complete.
 """
 
 
@@ -73,53 +80,13 @@ def up(given: argparse.Namespace) -> int:
     fleet = load_fleet(given.fleet)
     if given.speed is not None and fleet.simulation is not None:
         fleet = replace(fleet, simulation=replace(fleet.simulation, real_time_factor=given.speed))
-    _require_correct(fleet, given.fleet)
+    require_correct(fleet, given.fleet)
     nodes = _chosen(nodes_of(fleet), given.only)
     folder = Path(given.log or Path('runs') / f'{Path(given.fleet).stem}-{time.strftime("%Y%m%d-%H%M%S")}')
     specs = process_specs(nodes, folder, given.domain, given.localhost)
     sys.stdout.write(f'marl_fleet: starting {len(nodes)} nodes, logs in {folder}; Ctrl-C stops them\n')
     sys.stdout.flush()
     return Supervisor(specs, RestartPolicy(Restart(given.restart))).run()
-
-
-def process_specs(nodes: Sequence[FleetNode], folder: Path, domain: int | None = None,
-                  localhost: bool = False) -> list[ProcessSpec]:
-    """How to start nodes, with parameters and logs in ``folder``.
-
-    Args:
-        nodes: what to start.
-        folder: made if it does not exist.
-        domain: ROS_DOMAIN_ID; None keeps that of the environment.
-        localhost: talk within this machine only.
-
-    Raises:
-        ConfigError: there is no ROS 2.
-    """
-    environment = ros_environment()
-    if domain is not None:
-        environment['ROS_DOMAIN_ID'] = str(domain)
-    if localhost:
-        environment['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-    environment['PYTHONUNBUFFERED'] = '1'
-    environment.setdefault('RCUTILS_CONSOLE_OUTPUT_FORMAT', '[{severity}] {message}')
-    folder.mkdir(parents=True, exist_ok=True)
-    environment.setdefault('ROS_LOG_DIR', str((folder / 'ros').resolve()))
-    return [ProcessSpec(node.label, _command(node, folder), environment, node.stop_order, folder / f'{node.label}.log')
-            for node in nodes]
-
-
-def _command(node: FleetNode, folder: Path) -> tuple[str, ...]:
-    path = folder / f'{node.label}.params.yaml'
-    path.write_text(yaml.safe_dump({'/**': {'ros__parameters': node.parameters}}, sort_keys=False), encoding='utf-8')
-    remaps = ('-r', f'__node:={node.name}', *(('-r', f'__ns:={node.namespace}') if node.namespace else ()))
-    return (sys.executable, '-m', f'marl_nodes.{node.executable}', '--ros-args', *remaps,
-            '--params-file', str(path.resolve()))
-
-
-def _require_correct(fleet: Fleet, path: str) -> None:
-    problems = check_fleet(fleet)
-    if problems:
-        raise MarlError(f'{path}: ' + '\n'.join(problems))
 
 
 def _chosen(nodes: Sequence[FleetNode], only: Sequence[str] | None) -> list[FleetNode]:
@@ -132,6 +99,14 @@ def _chosen(nodes: Sequence[FleetNode], only: Sequence[str] | None) -> list[Flee
     return [node for node in nodes if node.label in only]
 
 
+def demo(given: argparse.Namespace) -> int:
+    """`marl_fleet demo`: let a simulated fleet map a world."""
+    restart_in_ros_environment()
+    from marl_nodes.demo.session import DemoOptions, run  # needs ROS, and the simulator of a checkout
+    return run(DemoOptions(given.robots, given.world, given.policy, given.seed, given.speed, given.output,
+                           given.fleet, given.time_limit))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='marl_fleet', description=DESCRIPTION, epilog=EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -140,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     checking = verbs.add_parser('check', help='say what is wrong with a fleet file, without starting anything')
     checking.add_argument('file', metavar='FILE', help='fleet file')
     checking.set_defaults(run=check)
+    _add_demo(verbs)
     return parser
 
 
@@ -158,6 +134,26 @@ def _add_up(verbs: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> Non
                           help='ROS_DOMAIN_ID of the nodes (default: that of the environment)')
     starting.add_argument('--localhost', action='store_true', help='talk within this machine only')
     starting.set_defaults(run=up)
+
+
+def _add_demo(verbs: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
+    showing = verbs.add_parser(
+        'demo', help='let a simulated fleet map a world, and leave map, pictures and metrics',
+        description=DEMO, formatter_class=argparse.RawDescriptionHelpFormatter)
+    showing.add_argument('--robots', type=int, default=4, metavar='N', help='default: %(default)s')
+    showing.add_argument('--world', default='office:1', help='generator:seed, or the YAML file of a map for '
+                                                             'map_server (default: %(default)s)')
+    showing.add_argument('--policy', default='minpos', help='nearest, burgard, minpos, hungarian, voronoi, mtsp, or '
+                                                            'a model that ends in .onnx (default: %(default)s)')
+    showing.add_argument('--seed', type=int, default=0, help='of sensor and wheel noise (default: %(default)s)')
+    showing.add_argument('--speed', type=float, default=0.0, metavar='FACTOR',
+                         help='simulated seconds per second; 0, the default: as fast as the robots answer')
+    showing.add_argument('--output', default='', metavar='FOLDER', help='for the results (default: runs/TIME)')
+    showing.add_argument('--fleet', default='', metavar='FILE',
+                         help='fleet file with a simulation, instead of --robots, --world, --policy and --seed')
+    showing.add_argument('--time-limit', type=float, default=1800.0, metavar='S',
+                         help='fail when the map is not complete by then [simulated s] (default: %(default)s)')
+    showing.set_defaults(run=demo)
 
 
 def _domain_of_environment() -> int | None:

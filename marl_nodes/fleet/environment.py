@@ -11,6 +11,8 @@ from marl_core.errors import ConfigError
 PARENT_VARIABLE = 'MARL_FLEET_PID'
 """Tells a child process whose death ends it (see marl_nodes.running)."""
 
+_RESTARTED = 'MARL_FLEET_RESTARTED'
+
 
 def ros_environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
     """Environment in which a Python process can import rclpy and the messages.
@@ -29,3 +31,16 @@ def ros_environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
         environment['LD_LIBRARY_PATH'] = os.pathsep.join(dict.fromkeys(filter(None, libraries)))
         environment.setdefault('AMENT_PREFIX_PATH', sys.prefix)
     return environment
+
+
+def restart_in_ros_environment() -> None:
+    """Start this program anew if it cannot import rclpy as it is; the dynamic linker reads its paths only once.
+
+    Raises:
+        ConfigError: there is no ROS 2.
+    """
+    environment = ros_environment()
+    changed = any(environment.get(name) != os.environ.get(name) for name in ('LD_LIBRARY_PATH', 'AMENT_PREFIX_PATH'))
+    if changed and _RESTARTED not in os.environ:
+        sys.stdout.flush()
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**environment, _RESTARTED: '1'})

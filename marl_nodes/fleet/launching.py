@@ -8,8 +8,7 @@ from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchContext, LaunchDescription
-from marl_core.errors import ConfigError
-from marl_nodes.fleet.model import Fleet, check_fleet, load_fleet
+from marl_nodes.fleet.model import Fleet, load_fleet, require_correct
 from marl_nodes.fleet.nodes import FleetNode
 
 PACKAGE = 'marl_coordination'
@@ -27,9 +26,7 @@ def fleet_launch(choose: Choose, *arguments: DeclareLaunchArgument) -> LaunchDes
     def start(context: LaunchContext) -> list[Node]:
         path = LaunchConfiguration('fleet').perform(context)
         fleet = load_fleet(path)
-        problems = check_fleet(fleet)
-        if problems:
-            raise ConfigError(f'{path}: ' + '\n'.join(problems))
+        require_correct(fleet, path)
         return [_action(node) for node in choose(fleet, context)]
 
     return LaunchDescription([

@@ -12,7 +12,7 @@ import yaml
 
 from marl_core.config import from_mapping, load
 from marl_core.errors import ConfigError
-from marl_core.types import Pose, RobotModel
+from marl_core.types import RobotModel
 
 ROBOT_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]{0,63}')
 """A robot's name is its namespace as well, so it must be a valid one."""
@@ -152,9 +152,15 @@ def check_fleet(fleet: Fleet) -> tuple[str, ...]:
     return tuple(problems)
 
 
-def start_pose(robot: RobotEntry) -> Pose:
-    """Where a robot with a given start stands; the origin without one."""
-    return Pose(*robot.start) if robot.start is not None else Pose(0.0, 0.0, 0.0)
+def require_correct(fleet: Fleet, source: str) -> None:
+    """Refuse a fleet that cannot work.
+
+    Raises:
+        ConfigError: everything that check_fleet finds.
+    """
+    problems = check_fleet(fleet)
+    if problems:
+        raise ConfigError('\n'.join(f'{source}: {problem}' for problem in problems))
 
 
 def _robot(folder: Path, values: Mapping[str, Any], source: str) -> RobotEntry:

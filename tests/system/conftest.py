@@ -23,7 +23,8 @@ from marl_coordination import msg  # noqa: E402
 from nav_msgs.msg import Odometry  # noqa: E402
 from sensor_msgs.msg import LaserScan  # noqa: E402
 
-from marl_core.types import STOP, LaserScan as Sweep, Pose, Twist  # noqa: E402
+from marl_core.types import STOP, Pose, Twist  # noqa: E402
+from marl_core.types import LaserScan as Sweep  # noqa: E402
 from marl_nodes import conversions, qos  # noqa: E402
 from marl_nodes.fleet.environment import PARENT_VARIABLE, ros_environment  # noqa: E402
 from marl_nodes.fleet_topics import TOPICS  # noqa: E402
@@ -127,9 +128,9 @@ class Ear:
 class Base:
     """A body for robot_node in a room of 16 x 8 m around the origin: turns commands into odometry and scans."""
 
-    def __init__(self, ear, robot, pose=Pose(-4.0, 0.0, 0.0), period_s=0.05):
+    def __init__(self, ear, robot, period_s=0.05):
         self._ear, self._period_s, self._next_s = ear, period_s, 0.0
-        self.pose, self.command, self.commands, self.time_s = pose, STOP, [], 100.0
+        self.pose, self.command, self.commands, self.time_s = Pose(-4.0, 0.0, 0.0), STOP, [], 100.0
         node = ear.node
         self.scans = node.create_publisher(LaserScan, f'/{robot}/scan', qos.SENSOR)
         self.odometry = node.create_publisher(Odometry, f'/{robot}/odom', qos.SENSOR)

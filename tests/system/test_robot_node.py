@@ -109,18 +109,18 @@ def test_a_localizer_corrects_where_it_is(robot, ear):
     def correct():
         robot.live()
         correction.header.stamp = conversions.stamp_of(robot.time_s - 0.05)
-        correction.pose.pose = conversions.pose_to_message(Pose(robot.pose.x_m, robot.pose.y_m + 2.0, robot.pose.heading_rad))
+        correction.pose.pose = conversions.pose_to_message(robot.pose._replace(y_m=robot.pose.y_m + 2.0))
         localizer.publish(correction)
-    ear.until(lambda: ear.heard['status'] and abs(ear.heard['status'][-1].y_m - robot.pose.y_m - 2.0) < 0.3, also=correct)
+
+    def corrected():
+        return ear.heard['status'] and abs(ear.heard['status'][-1].y_m - robot.pose.y_m - 2.0) < 0.3
+    ear.until(corrected, also=correct)
 
 
 @pytest.mark.parametrize(('parameters', 'words'), [
     ({'policy': 'wisest'}, ['wisest', 'minpos']),
-    ({'policy': '/nowhere/model.onnx'}, ['/nowhere/model.onnx']),
     ({'polcy': 'minpos'}, ['polcy', 'policy']),
-    ({'scan_timeout_s': '-1.0'}, ['scan_timeout_s']),
-    ({'model': '/nowhere.yaml'}, ['/nowhere.yaml']),
-    ({'initial_pose': '[1.0, 2.0]'}, ['initial_pose'])], ids=lambda value: '-'.join(value) if isinstance(value, dict) else '')
+    ({'scan_timeout_s': '-1.0'}, ['scan_timeout_s'])], ids=['value', 'name', 'range'])
 def test_what_is_misconfigured_is_named_and_not_tried_again(processes, parameters, words):
     process = processes.node('robot_node', '/robot_1', **parameters)
     assert process.wait(30) == 2

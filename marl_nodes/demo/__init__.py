@@ -1,0 +1,1 @@
+"""A simulated fleet maps a world while one watches; needs a checkout, as the simulator does."""

@@ -1,0 +1,149 @@
+"""Watches a fleet from outside: what its messages say, what they weigh, and how much of the truth its map shows."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import hypot
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import OccupancyGrid
+from numpy.typing import NDArray
+from rclpy.context import Context
+from rclpy.node import Node
+
+from marl_core.errors import MessageError
+from marl_core.types import FREE, OCCUPIED, UNKNOWN, Activity, Message, Pose, RobotStatus
+from marl_nodes import conversions, qos
+from marl_nodes.fleet_topics import KINDS, FleetTopics
+
+Measure = Callable[[NDArray[np.int8], float, float, float], float]
+"""Coverage [0..1] of classes, resolution [m], and origin x and y [m; map frame]."""
+
+
+@dataclass
+class RobotRecord:
+    """What was seen of one robot."""
+
+    activity: Activity = Activity.IDLE
+    pose: Pose | None = None
+    travelled_m: float = 0.0
+    bytes_by_kind: Counter[str] = field(default_factory=Counter)
+
+    def note(self, status: RobotStatus) -> None:
+        """Take its newest status."""
+        if self.pose is not None:
+            self.travelled_m += hypot(status.pose.x_m - self.pose.x_m, status.pose.y_m - self.pose.y_m)
+        self.pose, self.activity = status.pose, status.activity
+
+
+@dataclass
+class Map:
+    """The map as last published. Shape of classes: (rows, columns)."""
+
+    classes: NDArray[np.int8]
+    resolution_m: float
+    origin_x_m: float
+    origin_y_m: float
+
+
+class Monitor(Node):
+    """Listens to everything and says nothing.
+
+    Attributes:
+        time_s: simulated time of the newest message [s].
+        records: by robot.
+        map: newest map, None before the first.
+        coverage: (time [s], part of the truth that the map shows [0..1]) whenever the map changed.
+        traffic: (time [s], bytes sent by all robots so far) at most once a simulated second.
+        diagnostics: newest values by hardware id.
+    """
+
+    def __init__(self, robots: Sequence[str], fleet_namespace: str, map_frame: str, measure: Measure,
+                 context: Context) -> None:
+        super().__init__('demo', context=context)
+        self.time_s = 0.0
+        self.records = {robot: RobotRecord() for robot in robots}
+        self.map: Map | None = None
+        self.coverage: list[tuple[float, float]] = [(0.0, 0.0)]
+        self.traffic: list[tuple[float, int]] = [(0.0, 0)]
+        self.diagnostics: dict[str, dict[str, str]] = {}
+        self._measure = measure
+        self._done_since_s: float | None = None
+        self._fleet = FleetTopics(self, '', fleet_namespace, map_frame, self._hear, lambda error: None)
+        self.create_subscription(OccupancyGrid, '/map', self._on_map, qos.LATCHED)
+        self.create_subscription(conversions.OccupancyGridUpdate, '/map_updates', self._on_update, qos.UPDATES)
+        self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, qos.DIAGNOSTICS)
+
+    @property
+    def done_for_s(self) -> float:
+        """How long every robot has said that nothing is left to explore [s]."""
+        return self.time_s - self._done_since_s if self._done_since_s is not None else 0.0
+
+    @property
+    def done_s(self) -> float | None:
+        """Since when they all say so [s], None if not all do."""
+        return self._done_since_s
+
+    @property
+    def sent_bytes(self) -> int:
+        """What all robots sent so far, headers included."""
+        return sum(record.bytes_by_kind.total() for record in self.records.values())
+
+    @property
+    def travelled_m(self) -> float:
+        """How far all robots went, added up [m]."""
+        return sum(record.travelled_m for record in self.records.values())
+
+    def first_time_s(self, coverage: float) -> float | None:
+        """When the map first showed so much of the truth [s]."""
+        return next((time_s for time_s, part in self.coverage if part >= coverage), None)
+
+    def _hear(self, message: Message) -> None:
+        record = self.records.get(message.robot)
+        if record is None:
+            return
+        record.bytes_by_kind[KINDS[type(message)]] += message.size_bytes
+        self.time_s = max(self.time_s, message.stamp_s)
+        if self.time_s >= self.traffic[-1][0] + 1.0:
+            self.traffic.append((self.time_s, self.sent_bytes))
+        if isinstance(message, RobotStatus):
+            record.note(message)
+            if not all(record.activity is Activity.DONE for record in self.records.values()):
+                self._done_since_s = None
+            elif self._done_since_s is None:
+                self._done_since_s = message.stamp_s
+
+    def _on_map(self, message: OccupancyGrid) -> None:
+        classes = classes_of(message.data, message.info.height, message.info.width)
+        position = message.info.origin.position
+        self.map = Map(classes, message.info.resolution, position.x, position.y)
+        self._note_coverage(message)
+
+    def _on_update(self, message: conversions.OccupancyGridUpdate) -> None:
+        if self.map is None:
+            return
+        rows, columns = self.map.classes.shape
+        if message.y + message.height > rows or message.x + message.width > columns:
+            return  # Belongs to a whole map that is still on its way.
+        window = self.map.classes[message.y:message.y + message.height, message.x:message.x + message.width]
+        window[:] = classes_of(message.data, message.height, message.width)
+        self._note_coverage(message)
+
+    def _note_coverage(self, message: OccupancyGrid | conversions.OccupancyGridUpdate) -> None:
+        try:
+            time_s = conversions.seconds_of(message.header.stamp)
+        except MessageError:
+            return
+        part = self._measure(self.map.classes, self.map.resolution_m, self.map.origin_x_m, self.map.origin_y_m)
+        self.coverage.append((time_s, part))
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            self.diagnostics[status.hardware_id] = {entry.key: entry.value for entry in status.values}
+
+
+def classes_of(data: Sequence[int], rows: int, columns: int) -> NDArray[np.int8]:
+    """Map classes of the cells of an OccupancyGrid. Shape: (rows, columns)."""
+    values = np.frombuffer(data, np.int8).reshape(rows, columns)
+    return np.where(values < 0, UNKNOWN, np.where(values >= 50, OCCUPIED, FREE)).astype(np.int8)

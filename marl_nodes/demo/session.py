@@ -1,0 +1,244 @@
+"""`marl_fleet demo`: starts simulator, map node and robots, watches them, and leaves a folder of results."""
+
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import rclpy
+from marl_coordination.srv import SaveMap
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+
+from marl_core.errors import ConfigError
+from marl_nodes.demo import report
+from marl_nodes.demo.monitor import Monitor
+from marl_nodes.fleet.model import Fleet, RobotEntry, SimulationEntry, load_fleet, require_correct
+from marl_nodes.fleet.nodes import FleetNode, nodes_of
+from marl_nodes.fleet.processes import process_specs
+from marl_nodes.fleet.supervisor import Supervisor
+
+try:
+    from sim.coverage import COMPLETE, Coverage
+    from sim.worlds import load_world
+except ModuleNotFoundError:  # Installed in editable mode and started elsewhere: the checkout is beside this package.
+    sys.path.append(str(Path(__file__).resolve().parents[2]))
+    from sim.coverage import COMPLETE, Coverage
+    from sim.worlds import load_world
+
+PUBLISH_PERIOD_S = 0.25
+"""Of the map [s; wall clock]: the simulation may run many times faster than the clock on the wall."""
+SETTLE_S = 5.0
+"""A fleet is done when every robot has said so for this long [s; simulated]."""
+RESIGN_S = 60.0
+"""Robots that say they are done while the map is not complete get so long to change their mind [s; simulated]."""
+STANDSTILL_S = 90.0
+"""The demo fails when simulated time stands still for so long [s; wall clock]."""
+LINE_PERIOD_S = 5.0
+"""Between progress lines where there is no terminal [s; wall clock]."""
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What to demonstrate.
+
+    Attributes:
+        robots: how many. world: see SimulationEntry. policy: see RobotEntry. seed: of noise.
+        speed: simulated seconds per second, 0: as fast as the robots answer.
+        output: folder for the results; '' for runs/ and the time.
+        fleet: a fleet file instead of robots, world, policy and seed; '' for none.
+        time_limit_s: the demo fails when the map is not complete by then [s; simulated].
+    """
+
+    robots: int = 4
+    world: str = 'office:1'
+    policy: str = 'minpos'
+    seed: int = 0
+    speed: float = 0.0
+    output: str = ''
+    fleet: str = ''
+    time_limit_s: float = 1800.0
+
+
+def run(options: DemoOptions) -> int:
+    """Run a demo.
+
+    Returns:
+        0 if the map became complete and the robots knew it, 1 otherwise.
+
+    Raises:
+        MarlError: the options name something that does not exist.
+    """
+    fleet = fleet_of(options)
+    coverage = Coverage(load_world(fleet.simulation.world))
+    folder = Path(options.output or Path('runs') / time.strftime('%Y%m%d-%H%M%S')).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    domain = int(os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100)))
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    nodes = [_adapted(node, folder) for node in nodes_of(fleet)]
+    supervisor = Supervisor(process_specs(nodes, folder / 'logs', domain), show=_show)
+    context = Context()
+    rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        monitor = Monitor(list(fleet.robots), fleet.namespace, fleet.map_frame, coverage.of, context)
+        return Demo(options, fleet, folder, supervisor, monitor).run()
+    finally:
+        rclpy.shutdown(context=context)
+
+
+def fleet_of(options: DemoOptions) -> Fleet:
+    """The fleet that the options describe.
+
+    Raises:
+        ConfigError: the fleet file has no simulation, or something in it is wrong.
+    """
+    if options.fleet:
+        fleet = load_fleet(options.fleet)
+        if fleet.simulation is None:
+            raise ConfigError(f'{options.fleet}: the demo needs a fleet with a simulation')
+        fleet = replace(fleet, simulation=replace(fleet.simulation, real_time_factor=options.speed))
+    else:
+        if options.robots < 1:
+            raise ConfigError(f'--robots must be at least 1, got {options.robots}')
+        policy = str(Path(options.policy).resolve()) if options.policy.endswith('.onnx') else options.policy
+        world = str(Path(options.world).resolve()) if '.yaml' in options.world else options.world
+        fleet = Fleet({f'robot_{number + 1}': RobotEntry(policy=policy) for number in range(options.robots)},
+                      simulation=SimulationEntry(world, seed=options.seed, real_time_factor=options.speed))
+    require_correct(fleet, options.fleet or 'demo')
+    return replace(fleet, map=replace(fleet.map, enabled=True))
+
+
+class Demo:
+    """One run."""
+
+    def __init__(self, options: DemoOptions, fleet: Fleet, folder: Path, supervisor: Supervisor,
+                 monitor: Monitor) -> None:
+        self._options, self._fleet, self._folder = options, fleet, folder
+        self._supervisor, self._monitor = supervisor, monitor
+        self._executor = SingleThreadedExecutor(context=monitor.context)
+        self._executor.add_node(monitor)
+        self._asked_to_stop = False
+        self._began_s = self._line_s = self._moved_s = time.monotonic()
+        self._moved_time_s = 0.0
+        self._first_time: tuple[float, float] | None = None
+
+    def run(self) -> int:
+        """Start, watch, stop, report; returns the exit code."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask_to_stop)
+        _say(f'{len(self._fleet.robots)} robots explore {self._fleet.simulation.world}; logs in {self._folder}')
+        self._supervisor.start()
+        try:
+            outcome = self._watch()
+            self._end_line()
+            saved = self._save_map() if self._monitor.map is not None else False
+        finally:
+            self._supervisor.stop()
+        self._report(outcome)
+        _say(outcome)
+        _say(f'results in {self._folder}')
+        return 0 if outcome == COMPLETED and saved else 1
+
+    def _watch(self) -> str:
+        """Serve until the run is over; returns how it ended in one sentence."""
+        while True:
+            self._executor.spin_once(timeout_sec=0.02)
+            self._supervisor.poll(0.0)
+            self._show_progress()
+            outcome = self._outcome()
+            if outcome:
+                return outcome
+
+    def _outcome(self) -> str:
+        monitor, now_s = self._monitor, time.monotonic()
+        if monitor.time_s > self._moved_time_s:
+            self._moved_time_s, self._moved_s = monitor.time_s, now_s
+        is_complete = monitor.coverage[-1][1] >= COMPLETE
+        if is_complete and monitor.done_for_s >= SETTLE_S:
+            return COMPLETED
+        if monitor.done_for_s >= RESIGN_S:
+            return 'the robots are done, but the map is not complete'
+        if self._asked_to_stop:
+            return 'stopped before the map was complete'
+        if self._supervisor.given_up:
+            return f'{", ".join(self._supervisor.given_up)} failed; see the logs'
+        if monitor.time_s >= self._options.time_limit_s:
+            return f'not complete within {self._options.time_limit_s:.0f} s'
+        if now_s - self._moved_s > STANDSTILL_S:
+            return f'nothing was heard for {STANDSTILL_S:.0f} s; see the logs'
+        return ''
+
+    def _show_progress(self) -> None:
+        monitor, now_s = self._monitor, time.monotonic()
+        if self._first_time is None and monitor.time_s > 0.0:
+            self._first_time = now_s, monitor.time_s
+        terminal = sys.stdout.isatty()
+        if now_s - self._line_s < (0.2 if terminal else LINE_PERIOD_S):
+            return
+        self._line_s = now_s
+        kilobytes = monitor.sent_bytes / 1000.0 / len(monitor.records)
+        line = (f'{monitor.time_s:6.1f} s  coverage {100 * monitor.coverage[-1][1]:5.1f} %  '
+                f'travelled {monitor.travelled_m:6.1f} m  sent {kilobytes:6.1f} kB per robot  '
+                f'{self._real_time_factor():4.1f} x real time')
+        sys.stdout.write(f'\r{line}' if terminal else f'{line}\n')
+        sys.stdout.flush()
+
+    def _real_time_factor(self) -> float:
+        if self._first_time is None:
+            return 0.0
+        wall_s, time_s = self._first_time
+        return (self._monitor.time_s - time_s) / max(time.monotonic() - wall_s, 1e-3)
+
+    def _end_line(self) -> None:
+        if sys.stdout.isatty():
+            sys.stdout.write('\n')
+
+    def _save_map(self) -> bool:
+        client = self._monitor.create_client(SaveMap, '/map/save_map')
+        if not client.wait_for_service(timeout_sec=5.0):
+            return False
+        future = client.call_async(SaveMap.Request(path=str(self._folder / 'map')))
+        self._executor.spin_until_future_complete(future, timeout_sec=10.0)
+        return future.done() and future.result().success
+
+    def _report(self, outcome: str) -> None:
+        path = self._folder / 'trajectories.csv'
+        trajectories = report.read_trajectories(path) if path.is_file() else {}
+        simulation = self._fleet.simulation
+        report.write_metrics(self._folder / 'metrics.json', {
+            'outcome': outcome, 'complete': outcome == COMPLETED, 'world': simulation.world,
+            'physics': simulation.physics, 'seed': simulation.seed,
+            'policies': {name: robot.policy for name, robot in self._fleet.robots.items()},
+            **report.metrics_of(self._monitor, trajectories, COMPLETE),
+            'odometry_drift_m': report.drift_m(path) if path.is_file() else {},
+            'real_time_factor': round(self._real_time_factor(), 2),
+            'wall_s': round(time.monotonic() - self._began_s, 1)})
+        report.draw_curves(self._folder, self._monitor)
+        if self._monitor.map is not None:
+            report.draw_trajectories(self._folder / 'trajectories.png', self._monitor.map, trajectories)
+
+    def _ask_to_stop(self, number: int, frame: object) -> None:
+        self._asked_to_stop = True
+
+
+COMPLETED = 'the map is complete and the robots know it'
+
+
+def _adapted(node: FleetNode, folder: Path) -> FleetNode:
+    extra = {'map': {'publish_period_s': PUBLISH_PERIOD_S},
+             'simulation': {'trajectory_path': str(folder / 'trajectories.csv')}}.get(node.label, {})
+    return replace(node, parameters={**node.parameters, **extra})
+
+
+def _say(sentence: str) -> None:
+    sys.stdout.write(f'{sentence}\n')
+    sys.stdout.flush()
+
+
+def _show(label: str, line: str) -> None:
+    """Everything is in the logs; only what went wrong is worth a line here."""
+    if not line.startswith(('[INFO]', '[WARN]', '[DEBUG]')):
+        _say(f'{label} | {line}')
