@@ -77,6 +77,9 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument('--first', type=int, default=2_000_000_000,
                           help='first seed; from 1e9 on no training ever sees it (default: %(default)s)')
     evaluate.add_argument('--robots', type=int, default=None, help="size of the team (default: the configuration's)")
+    evaluate.add_argument('--worlds', nargs='+', default=None, metavar='WORLD',
+                          help='explore these in turn instead of drawn ones: office:3@30x20, or map_server YAML files, '
+                               'where every turn takes another start')
     evaluate.add_argument('--metric', default='makespan_s', help='default: %(default)s; also makespan_95_s, ...')
     evaluate.add_argument('--processes', type=int, default=2, help='default: %(default)s')
     evaluate.add_argument('--output', type=Path, default=None, help='write the result as JSON, too')

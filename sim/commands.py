@@ -19,7 +19,7 @@ from models.coordinator import Coordinator
 from sim.learning import curves, evaluation
 from sim.learning import export as exporting
 from sim.learning.environments import make_environment
-from sim.learning.rollout import Decide, Player, Plays, Processes, Source, Ticket, policy_logits
+from sim.learning.rollout import Decide, Player, Plays, Processes, Source, Ticket
 from sim.learning.trainer import Trainer, TrainingConfig, load_actor, plain, source_of
 
 
@@ -44,12 +44,15 @@ def train(options: argparse.Namespace) -> int:
 def evaluate(options: argparse.Namespace) -> int:
     """Play held-back episodes with every policy, compare, print, write."""
     config = _environment_of(options.config, options.policies, options.robots)
+    if options.worlds:
+        config = replace(config, environment='exploration_in',
+                         environment_options={**config.environment_options, 'worlds': tuple(options.worlds)})
     names = list(dict.fromkeys([options.against, *options.policies]))
     tickets = [Ticket(options.first + number, None) for number in range(options.episodes)]
+    known = {name: _player_of(name, config) for name in names}  # wrong names shall fail before anything is played
     results: dict[str, list[float]] = {}
     with tqdm(total=len(names) * len(tickets), unit='episode') as bar:
-        for name in names:
-            plays, source = _player_of(name, config)
+        for name, (plays, source) in known.items():
             with Processes(source, options.processes) as players:
                 episodes = []
                 for start in range(0, len(tickets), 16 * options.processes):
@@ -88,18 +91,14 @@ def export(options: argparse.Namespace) -> int:
 
 def play(options: argparse.Namespace) -> int:
     """Play one episode and draw it."""
+    if options.output.suffix not in _WRITERS:
+        raise ConfigError(f'--output {options.output}: must end in {" or ".join(_WRITERS)}')
     config = _environment_of(options.config, [options.policy], options.robots)
     plays, source = _player_of(options.policy, config)
-    extra = {'render_mode': 'rgb_array'}
-    environment = make_environment(source.environment, {**source.environment_options, **extra})
-    decide = Player(source).decider(plays) if not isinstance(plays, str) else policy_logits(make_policy(plays))
+    environment = make_environment(source.environment, {**source.environment_options, 'render_mode': 'rgb_array'})
+    decide = Player(source).decider(plays)
     frames, titles = _filmed(environment, decide, options.seed, source)
-    if options.output.suffix == '.gif':
-        _write_film(frames, titles, options.output)
-    elif options.output.suffix == '.png':
-        _write_sheet(frames, titles, options.output)
-    else:
-        raise ConfigError(f'--output {options.output}: must end in .gif or .png')
+    _WRITERS[options.output.suffix](frames, titles, options.output)
     sys.stdout.write(f'{options.output}: {len(frames)} decisions, {titles[-1]}\n')
     return 0
 
@@ -216,3 +215,6 @@ def _canvas(frame: np.ndarray) -> tuple[pyplot.Figure, pyplot.Axes]:
     axis.axis('off')
     figure.tight_layout()
     return figure, axis
+
+
+_WRITERS = {'.gif': _write_film, '.png': _write_sheet}

@@ -1,6 +1,6 @@
 """Names of environments that can be trained on: any PettingZoo parallel environment will do."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -14,6 +14,23 @@ def _exploration(**options: Any) -> ParallelEnv:
     return ExplorationEnv(**options)
 
 
+def _exploration_in(worlds: Sequence[str], speckle_m2: float = 0.5, **options: Any) -> ParallelEnv:
+    """Exploration of given worlds, see ``load_world``; the seed picks the world and, in a map, the start."""
+    from sim.env import ExplorationEnv
+    from sim.worlds import load_world
+
+    class ExplorationIn(ExplorationEnv):
+        def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+            turn, place = divmod(seed or 0, len(worlds))
+            name = worlds[place]
+            world = load_world(f'{name}:{turn % 1000}' if name.endswith('.yaml') else name, speckle_m2=speckle_m2)
+            drawn = self.task.sample(seed or 0, self.robots)
+            episode = self.task.episode(world, drawn.robots, drawn.sensor_range_m, seed or 0)
+            return super().reset(seed=seed, options={**(options or {}), 'episode': episode})
+
+    return ExplorationIn(**options)
+
+
 def _simple_spread(**options: Any) -> ParallelEnv:
     from mpe2 import simple_spread_v3
     return simple_spread_v3.parallel_env(**options)
@@ -21,6 +38,7 @@ def _simple_spread(**options: Any) -> ParallelEnv:
 
 ENVIRONMENTS: dict[str, Callable[..., ParallelEnv]] = {
     'exploration': _exploration,
+    'exploration_in': _exploration_in,
     'simple_spread': _simple_spread,
 }
 

@@ -1,0 +1,89 @@
+"""``python -m sim``: from nothing to a policy that a robot loads, in small."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from marl_core.decision.policies import make_policy
+from sim.__main__ import main
+
+SMALL = ['--set', 'environment_options.robots=2', '--set', 'environment_options.task.largest_m=13',
+         '--set', 'iterations=2', '--set', 'episodes=4', '--set', 'processes=1', '--set', 'warm_up=1',
+         '--set', 'evaluate_every=2', '--set', 'evaluation_episodes=3', '--set', 'mappo.actor_rate=1e-3']
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('run')
+    assert main(['train', '--folder', str(folder), *SMALL]) == 0
+    return folder
+
+
+def test_training_leaves_what_it_promises(folder):
+    names = {path.name for path in folder.iterdir()}
+    assert {'last.ckpt', 'best.ckpt', 'metrics.jsonl', 'curves.png', 'config.yaml'} <= names
+    assert any(name.startswith('events') for name in names)
+    rows = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
+    assert [row['iteration'] for row in rows] == [1, 2]
+    assert 'actor/entropy' not in rows[0]  # the critic warms up
+    assert rows[1]['actor/updates'] > 0
+    assert 'held_back/log_ratio' in rows[1]
+
+
+def test_checkpoint_becomes_a_model_with_a_card_of_real_numbers(folder, capsys):
+    result, model = folder / 'evaluation.json', folder / 'exported' / 'coordinator.onnx'
+    assert main(['evaluate', str(folder / 'best.ckpt'), 'minpos', '--episodes', '4', '--processes', '1',
+                 '--output', str(result)]) == 0
+    assert 'minpos' in capsys.readouterr().out
+    content = json.loads(result.read_text())
+    assert content['scores'].keys() == {'burgard', 'best', 'minpos'}
+    assert main(['export', str(folder / 'best.ckpt'), '--output', str(model), '--evaluation', str(result)]) == 0
+    assert make_policy(model).manifest['evaluation']['episodes'] == 4
+    row = content['comparisons'][1]
+    assert f'{row["ratio"]["value"]:.3f}' in (model.parent / 'README.md').read_text()
+    assert main(['evaluate', str(model), str(folder / 'best.ckpt'), '--against', str(model), '--episodes', '3',
+                 '--processes', '1', '--output', str(result)]) == 0
+    scores = list(json.loads(result.read_text())['scores'].values())
+    assert scores[0] == scores[1]  # the model decides like the checkpoint that it was exported from
+
+
+@pytest.mark.parametrize('suffix', ['gif', 'png'])
+def test_episode_is_drawn(tmp_path, suffix):
+    path = tmp_path / f'episode.{suffix}'
+    assert main(['play', 'nearest', '--robots', '1', '--seed', '2000000001', '--output', str(path),
+                 '--config', str(_small_environment(tmp_path))]) == 0
+    with Image.open(path) as picture:
+        assert getattr(picture, 'n_frames', 1) > 1 if suffix == 'gif' else picture.width > 600
+
+
+def test_given_worlds_are_explored(tmp_path, capsys):
+    assert main(['evaluate', 'nearest', '--worlds', 'rooms:1@12x12', 'maze:2@12x12', '--episodes', '2', '--robots', '2',
+                 '--processes', '1']) == 0
+    assert '2 paired episodes' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['train', 'missing.yaml'], 'missing.yaml'),
+    (['train', '--set', 'mappo.clop=1'], 'valid keys'),
+    (['train', '--set', 'seed'], 'KEY=VALUE'),
+    (['evaluate', 'nonsense'], 'nonsense'),
+    (['export', 'missing.ckpt'], 'missing.ckpt'),
+    (['play', 'burgard', '--output', 'film.mp4'], '.gif or .png'),
+])
+def test_mistakes_are_named(arguments, message, capsys):
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('command', ['train', 'evaluate', 'export', 'play'])
+def test_help_teaches(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, '--help'])
+    assert 'usage: python -m sim' in capsys.readouterr().out
+
+
+def _small_environment(folder):
+    path = folder / 'small.yaml'
+    path.write_text('environment_options: {task: {largest_m: 13.0}}\n')
+    return path
