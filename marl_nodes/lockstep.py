@@ -1,6 +1,6 @@
 """When a simulation may take its next step: as soon as every robot has answered the last one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class Lockstep:
@@ -23,11 +23,11 @@ class Lockstep:
         """Robots that are no longer waited for."""
         return tuple(robot for robot, missed in self._missed.items() if missed >= self._patience)
 
-    def begin(self, stamp_ns: int, now_s: float) -> None:
-        """A step's scans went out with this stamp; from now on answers to it are waited for."""
+    def begin(self, stamp_ns: int, asked: Iterable[str], now_s: float) -> None:
+        """Scans went out with this stamp to the robots ``asked``; from now on their answers are waited for."""
         self._stamp_ns = stamp_ns
         self._deadline_s = now_s + self._timeout_s
-        self._waiting = {robot for robot, missed in self._missed.items() if missed < self._patience}
+        self._waiting = {robot for robot in asked if self._missed[robot] < self._patience}
 
     def heard(self, robot: str, stamp_ns: int | None) -> None:
         """A command came; None when it carries no stamp, and then counts as the answer to the newest step."""

@@ -95,7 +95,7 @@ class SimulationNode(Node):
         self._seed, self._time_offset_s = given.seed, 0.0
         self._commands = {robot: Command() for robot in given.robots}
         self._lockstep = Lockstep(given.robots, given.answer_timeout_s) if given.real_time_factor == 0.0 else None
-        self._is_started, self._is_stepping = False, False
+        self._is_started = False
         self._born_s = self._diagnosed_s = time.monotonic()
         self._diagnosed_time_s = 0.0
         self.drops, self.step_durations = Drops(), Durations()
@@ -178,7 +178,8 @@ class SimulationNode(Node):
         self.step_durations.add(time.monotonic() - began_s)
         stamp = conversions.stamp_of(self.time_s)
         if self._lockstep is not None:
-            self._lockstep.begin(stamp.sec * 1_000_000_000 + stamp.nanosec, time.monotonic())
+            asked = [robot for robot, reading in zip(self.parameters.robots, readings) if reading.scan is not None]
+            self._lockstep.begin(stamp.sec * 1_000_000_000 + stamp.nanosec, asked, time.monotonic())
         self._clock_publisher.publish(ClockMessage(clock=stamp))
         for robot, pose, reading in zip(self.parameters.robots, self.simulation.odometry, readings):
             self._publish(robot, Pose(*pose), reading)
