@@ -7,7 +7,8 @@ Layout (integers are LEB128 varints unless said otherwise)::
     tiles                  count
     leans_on               count, then per range: distance from the previous end, length - 1
     versions               only if fewer than the range holds: distance from the previous version - 1
-    coordinates            per tile: zigzag distance from the previous tile, y then x
+    coordinates            per tile: zigzag distance from the previous tile, y * 32 + min(x, 31); if x >= 31 then
+                           x - 31 follows all of these
     classes                up to the codec
 
 Nothing in a message is believed before it is checked: sizes are bounded before memory is taken.
@@ -24,6 +25,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from marl_core.errors import MessageError
+from marl_core.mapping.context_codec import Context
 from marl_core.mapping.votes import TILE_CELLS
 from marl_core.types import VersionRange
 from marl_core.versions import Ranges
@@ -32,6 +34,7 @@ FORMAT = 1
 MAX_VERSION = 2**32 - 1
 MAX_LEANS_ON = 1024
 _PREFIX_BYTES = 5
+_FAR = 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +66,11 @@ class DecodeLimits:
 class Codec(Protocol):
     """How the classes of tiles become bytes."""
 
-    def pack(self, classes: NDArray[np.int8]) -> bytes:
-        """Encode classes -1, 0, 1. Shape: (N, TILE_CELLS)."""
+    def pack(self, tiles: NDArray[np.int32], classes: NDArray[np.int8]) -> bytes:
+        """Encode classes -1, 0, 1, Shape: (N, TILE_CELLS), of N >= 1 tiles at coordinates, Shape: (N, 2)."""
 
-    def unpack(self, data: bytes, count: int) -> NDArray[np.int8]:
-        """Decode exactly ``count`` tiles. Shape: (count, TILE_CELLS).
+    def unpack(self, data: bytes, tiles: NDArray[np.int32]) -> NDArray[np.int8]:
+        """Decode the tiles at the coordinates given, Shape: (N, 2). Shape: (N, TILE_CELLS).
 
         Raises:
             MessageError: ``data`` is not what ``pack`` gives for that many tiles.
@@ -77,13 +80,14 @@ class Codec(Protocol):
 class Raw:
     """Two bits per cell: what a codec has to beat, and a format that is easy to read elsewhere."""
 
-    def pack(self, classes: NDArray[np.int8]) -> bytes:
+    def pack(self, tiles: NDArray[np.int32], classes: NDArray[np.int8]) -> bytes:
         """See Codec."""
         codes = (classes + 1).astype(np.uint8).reshape(-1, 4)
         return (codes[:, 0] | codes[:, 1] << 2 | codes[:, 2] << 4 | codes[:, 3] << 6).tobytes()
 
-    def unpack(self, data: bytes, count: int) -> NDArray[np.int8]:
+    def unpack(self, data: bytes, tiles: NDArray[np.int32]) -> NDArray[np.int8]:
         """See Codec."""
+        count = len(tiles)
         if len(data) != count * TILE_CELLS // 4:
             raise MessageError('truncated', f'{count} tiles take {count * TILE_CELLS // 4} bytes, got {len(data)}')
         quads = np.frombuffer(data, np.uint8)
@@ -104,14 +108,15 @@ class RleZstd:
     def __init__(self) -> None:
         self._local = threading.local()
 
-    def pack(self, classes: NDArray[np.int8]) -> bytes:
+    def pack(self, tiles: NDArray[np.int32], classes: NDArray[np.int8]) -> bytes:
         """See Codec."""
         runs = np.empty(classes.size + 8, np.uint8)
         size = _runs_of(classes.reshape(-1), runs)
         return self._tools()[0].compress(runs[:size].tobytes())
 
-    def unpack(self, data: bytes, count: int) -> NDArray[np.int8]:
+    def unpack(self, data: bytes, tiles: NDArray[np.int32]) -> NDArray[np.int8]:
         """See Codec."""
+        count = len(tiles)
         cells = np.empty(count * TILE_CELLS, np.int8)
         try:
             # Frames that announce their size would be given that much memory unseen.
@@ -137,7 +142,7 @@ class RleZstd:
         return self._local.tools
 
 
-CODECS: dict[str, Codec] = {'raw': Raw(), 'rle-zstd': RleZstd()}
+CODECS: dict[str, Codec] = {'raw': Raw(), 'rle-zstd': RleZstd(), 'context': Context()}
 
 
 def encode(batch: TileBatch, versions: VersionRange, codec: str) -> bytes:
@@ -149,10 +154,9 @@ def encode(batch: TileBatch, versions: VersionRange, codec: str) -> bytes:
         previous = last
     if len(batch.tiles) < versions.last - versions.first + 1:
         fields += (np.diff(batch.versions, prepend=versions.first - 1) - 1).tolist()
-    steps = np.diff(batch.tiles.astype(np.int64), axis=0, prepend=0).reshape(-1)
-    numbers = np.concatenate([np.array(fields, np.int64), np.where(steps < 0, -2 * steps - 1, 2 * steps)])
+    numbers = np.concatenate([np.array(fields, np.int64), *_steps_of(batch.tiles)])
     buffer = np.empty(10 * numbers.size, np.uint8)
-    classes = CODECS[codec].pack(batch.classes) if len(batch.tiles) else b''
+    classes = CODECS[codec].pack(batch.tiles, batch.classes) if len(batch.tiles) else b''
     body = buffer[:_write_varints(numbers, buffer)].tobytes() + classes
     return bytes((FORMAT,)) + zlib.crc32(body).to_bytes(4, 'little') + body
 
@@ -187,17 +191,34 @@ def decode(data: bytes, versions: VersionRange, codec: str, limits: DecodeLimits
     numbers = versions.first - 1 + np.cumsum(np.minimum(gaps, MAX_VERSION) + 1)
     if count and numbers[-1] > versions.last:
         raise MessageError('bad-range', f'version {numbers[-1]} is outside {versions.first}..{versions.last}')
-    steps = reader.take(2 * count).reshape(count, 2)
-    tiles = np.cumsum(np.where(steps & 1, -(steps >> 1) - 1, steps >> 1), axis=0)
+    tiles = _tiles_of(reader, count)
+    rest = reader.rest()
+    if not count and rest:
+        raise MessageError('bad-data', f'{len(rest)} bytes of classes for no tiles')
+    classes = CODECS[codec].unpack(rest, tiles) if count else np.empty((0, TILE_CELLS), np.int8)
+    return TileBatch(tiles, numbers, classes, leans_on)
+
+
+def _steps_of(tiles: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Coordinates as numbers: one byte for a tile near the one before, and what is left of long steps along x."""
+    steps = np.diff(tiles.astype(np.int64), axis=0, prepend=0)
+    zigzag = np.where(steps < 0, -2 * steps - 1, 2 * steps)
+    near = np.minimum(zigzag[:, 1], _FAR)
+    return zigzag[:, 0] * (_FAR + 1) + near, zigzag[near == _FAR, 1] - _FAR
+
+
+def _tiles_of(reader: '_Reader', count: int) -> NDArray[np.int32]:
+    """Inverse of ``_steps_of``. Shape: (count, 2)."""
+    near = reader.take(count)
+    zigzag = np.stack((near // (_FAR + 1), near % (_FAR + 1)), axis=1)
+    is_far = zigzag[:, 1] == _FAR
+    zigzag[is_far, 1] += reader.take(int(np.count_nonzero(is_far)))
+    tiles = np.cumsum(np.where(zigzag & 1, -(zigzag >> 1) - 1, zigzag >> 1), axis=0)
     if count and (np.abs(tiles) > 2**30).any():
         raise MessageError('outside-bounds', 'a tile is further away than any map reaches')
     if np.unique(tiles[:, 0] * 2**32 + tiles[:, 1]).size != count:
         raise MessageError('duplicate-tile', 'a batch names a tile twice')
-    rest = reader.rest()
-    if not count and rest:
-        raise MessageError('bad-data', f'{len(rest)} bytes of classes for no tiles')
-    classes = CODECS[codec].unpack(rest, count) if count else np.empty((0, TILE_CELLS), np.int8)
-    return TileBatch(tiles.astype(np.int32), numbers, classes, leans_on)
+    return tiles.astype(np.int32)
 
 
 def _leans_on(fields: NDArray[np.int64], versions: VersionRange) -> Ranges:
@@ -244,11 +265,11 @@ def _write_varints(numbers: NDArray[np.int64], out: NDArray[np.uint8]) -> int:
 
 @njit(cache=True, nogil=True)
 def _read_varints(data: NDArray[np.uint8], offset: int, out: NDArray[np.int64]) -> int:
-    """Offset behind the numbers read, or -1 if the data ends first or a number has more than 35 bits."""
+    """Offset behind the numbers read, or -1 if the data ends first or a number has more than 42 bits."""
     for n in range(out.size):
         number, shift = np.int64(0), 0
         while True:
-            if offset >= data.size or shift > 28:
+            if offset >= data.size or shift > 35:
                 return -1
             byte = np.int64(data[offset])
             offset += 1

@@ -38,7 +38,7 @@ class ReplicaConfig:
             message.
     """
 
-    codec: str = 'rle-zstd'
+    codec: str = 'context'
     max_message_bytes: int = 60_000
     max_tiles_per_message: int = 1024
     max_layers: int = 64

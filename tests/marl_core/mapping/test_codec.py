@@ -13,6 +13,7 @@ from marl_core.mapping.votes import TILE_CELLS
 from marl_core.types import VersionRange
 
 LIMITS = DecodeLimits()
+FROZEN = (481, 3460252167)
 
 
 @st.composite
@@ -92,7 +93,7 @@ def test_cut_messages_are_refused(codec, drawn, kept):
 
 
 def one_tile(codec: str, classes: bytes) -> bytes:
-    body = bytes((1, 0, 0, 0)) + classes
+    body = bytes((1, 0, 0)) + classes
     return bytes((1,)) + zlib.crc32(body).to_bytes(4, 'little') + body
 
 
@@ -121,6 +122,8 @@ def test_a_decompression_bomb_costs_nothing(bomb, announced):
     (one_tile('raw', b'\xff' * 256), (1, 1), 'raw', LIMITS, 'bad-data'),
     (b'\x02' + one_tile('raw', bytes(256))[1:], (1, 1), 'raw', LIMITS, 'foreign-version'),
     (b'', (1, 1), 'raw', LIMITS, 'truncated'),
+    (one_tile('context', bytes(2000)), (1, 1), 'context', LIMITS, 'bad-data'),
+    (one_tile('rle-zstd', b''), (1, 1), 'rle-zstd', LIMITS, 'bad-data'),
 ])
 def test_reasons(data, versions, codec, limits, reason):
     with pytest.raises(MessageError) as caught:
@@ -131,4 +134,24 @@ def test_reasons(data, versions, codec, limits, reason):
 def test_raw_is_two_bits_per_cell_in_known_order():
     classes = np.zeros((1, TILE_CELLS), np.int8)
     classes[0, :4] = (-1, 0, 1, 1)
-    assert CODECS['raw'].pack(classes)[:2] == bytes((0b10_10_01_00, 0b01_01_01_01))
+    assert CODECS['raw'].pack(np.zeros((1, 2), np.int32), classes)[:2] == bytes((0b10_10_01_00, 0b01_01_01_01))
+
+
+def test_the_context_codec_is_frozen():
+    """Robots that run different releases must agree on every bit; a new table needs a new FORMAT."""
+    tiles = np.array(((0, 1), (0, 0), (1, 0), (-3, 7)), np.int32)
+    classes = np.zeros((4, TILE_CELLS), np.int8)
+    classes[0, 100:400] = -1
+    classes[1, 500:] = -1
+    classes[1, 31::32] = 1
+    classes[2, ::3] = 1
+    packed = CODECS['context'].pack(tiles, classes)
+    assert (len(packed), zlib.crc32(packed)) == FROZEN
+    np.testing.assert_array_equal(CODECS['context'].unpack(packed, tiles), classes)
+
+
+def test_the_worst_tile_fits_every_burst():
+    noise = np.random.default_rng(0).integers(-1, 2, (1, TILE_CELLS)).astype(np.int8)
+    odd = np.tile(np.array((1, 0, -1, 0), np.int8), TILE_CELLS // 4)[None]
+    for codec in CODECS.values():
+        assert max(len(codec.pack(np.zeros((1, 2), np.int32), tile)) for tile in (noise, odd)) < 1500

@@ -127,16 +127,15 @@ def test_what_was_published_is_answered_although_it_changed_since():
 
 
 def test_most_changed_tiles_go_first_and_values_override():
-    ada = replica('ada')
+    ada = replica('ada', max_tiles_per_message=1)
     classes = filled((0, 0, FREE))
     classes[40:50, 70:80] = FREE
     ada.write(ada.own, ALL, classes)
-    limits = {'budget_bytes': 24 + 12 + 3 + 30}
     value = np.zeros(BOUNDS.tiles_shape)
     value[0, 0] = 1.0
-    twin = replica('ada')
+    twin = replica('ada', max_tiles_per_message=1)
     twin.write(twin.own, ALL, classes)
-    by_cells, by_value = ada.publish(ada.own, now=0.0, **limits), twin.publish(twin.own, now=0.0, value=value, **limits)
+    by_cells, by_value = ada.publish(ada.own, 8000, 0.0), twin.publish(twin.own, 8000, 0.0, value)
     assert by_cells.versions == by_value.versions == (1, 1)
     bob, cy = replica('bob'), replica('cy')
     bob.join(by_cells)
