@@ -27,9 +27,9 @@ def _parser() -> argparse.ArgumentParser:
         prog='python -m sim', formatter_class=argparse.RawDescriptionHelpFormatter,
         description='Train, evaluate, export and watch policies that coordinate a fleet.',
         epilog='A policy from nothing to a robot:\n'
-               '  python -m sim train config/training/quick.yaml --folder runs/mine\n'
-               '  python -m sim evaluate runs/mine/best.ckpt --episodes 200 --output runs/mine/evaluation.json\n'
-               '  python -m sim export runs/mine/best.ckpt --evaluation runs/mine/evaluation.json\n'
+               '  python -m sim train --config config/training/quick.yaml --output runs/mine\n'
+               '  python -m sim evaluate runs/mine --episodes 200 --output runs/mine/evaluation.json\n'
+               '  python -m sim export runs/mine --evaluation runs/mine/evaluation.json\n'
                '  python -m sim play models/exported/coordinator.onnx --output episode.gif\n'
                '  tensorboard --logdir runs            (watch training)')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
@@ -52,10 +52,10 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
                'What to watch: held_back/log_ratio is the logarithm of makespan / reference rule on worlds that are\n'
                'never trained on (-0.05: 5 % quicker). actor/divergence above 0.05 or actor/entropy near 0 mean that\n'
                'the learning rate is too high; critic/explained_variance should rise above 0.3.')
-    train.add_argument('config', nargs='?', type=Path, default=None,
-                       help='YAML with overrides of TrainingConfig, see config/training/; omitted: the defaults')
-    train.add_argument('--folder', type=Path, default=None,
-                       help='where the run lives (default: runs/ and the name of the YAML)')
+    train.add_argument('--config', type=Path, default=None,
+                       help='YAML with overrides of TrainingConfig, see config/training/ (default: its defaults)')
+    train.add_argument('--output', type=Path, default=None,
+                       help='folder of the run (default: runs/ and the name of the YAML)')
     train.add_argument('--minutes', type=float, default=None,
                        help='stop after so long, with a checkpoint; the same command continues')
     train.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
@@ -69,7 +69,8 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
                     'Prints a table; intervals are 95 % bootstrap intervals over episodes.',
         epilog='Two good policies differ by about 0.1 in log makespan on any one episode, so 1 % needs 400 episodes.')
     evaluate.add_argument('policies', nargs='+',
-                          help='checkpoints (.ckpt), models (.onnx), or nearest burgard minpos hungarian voronoi mtsp')
+                          help='runs (their best.ckpt), checkpoints (.ckpt), models (.onnx), or '
+                               'nearest burgard minpos hungarian voronoi mtsp')
     evaluate.add_argument('--against', default='burgard', help='the baseline of all ratios (default: %(default)s)')
     evaluate.add_argument('--config', type=Path, default=None,
                           help="YAML of the environment (default: the first checkpoint's, else the defaults)")
@@ -90,7 +91,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
         'export', help='write a checkpoint as ONNX for robots',
         description='Write the actor as ONNX with a manifest, compare its numbers with torch on observations of many '
                     'sizes, load it as a robot would, and describe it in a model card beside it.')
-    export.add_argument('checkpoint', type=Path, help='best.ckpt or last.ckpt of a run')
+    export.add_argument('checkpoint', type=Path, help='folder of a run (its best.ckpt), or a checkpoint')
     export.add_argument('--output', type=Path, default=Path('models/exported/coordinator.onnx'),
                         help='default: %(default)s')
     export.add_argument('--evaluation', type=Path, default=None,
@@ -101,7 +102,7 @@ def _add_play(commands: argparse._SubParsersAction) -> None:
     play = commands.add_parser(
         'play', help='render one episode to GIF or PNG',
         description='Play one episode and draw it: a GIF shows all of it, a PNG six moments of it.')
-    play.add_argument('policy', help='a checkpoint (.ckpt), a model (.onnx) or the name of a rule, e.g. burgard')
+    play.add_argument('policy', help='a run, a checkpoint (.ckpt), a model (.onnx), or a rule, e.g. burgard')
     play.add_argument('--seed', type=int, default=2_000_000_000, help='of world and start (default: %(default)s)')
     play.add_argument('--robots', type=int, default=None, help="size of the team (default: the configuration's)")
     play.add_argument('--output', type=Path, default=Path('episode.gif'), help='default: %(default)s')

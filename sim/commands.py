@@ -26,7 +26,7 @@ from sim.learning.trainer import Trainer, TrainingConfig, load_actor, plain, sou
 def train(options: argparse.Namespace) -> int:
     """Train, showing progress and the newest held-back score."""
     config = _configured(options.config, options.set)
-    folder = options.folder or Path('runs') / (options.config.stem if options.config else 'default')
+    folder = options.output or Path('runs') / (options.config.stem if options.config else 'default')
     trainer = Trainer(config, folder)
     held_back = ''
     with tqdm(total=config.iterations, initial=trainer.iteration, unit='it', desc=str(folder)) as bar:
@@ -43,6 +43,7 @@ def train(options: argparse.Namespace) -> int:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Play held-back episodes with every policy, compare, print, write."""
+    options.policies = [_checkpoint_in(name) for name in options.policies]
     config = _environment_of(options.config, options.policies, options.robots)
     if options.worlds:
         config = replace(config, environment='exploration_in',
@@ -74,7 +75,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def export(options: argparse.Namespace) -> int:
     """Export a checkpoint and write the model card."""
-    actor, config, content = load_actor(options.checkpoint)
+    actor, config, content = load_actor(_checkpoint_in(str(options.checkpoint)))
     if not isinstance(actor, Coordinator):
         raise TrainingError(f'{options.checkpoint}: only a coordinator reaches robots, this is {config.actor!r}')
     evaluated = None if options.evaluation is None else _evaluation(options.evaluation)
@@ -93,6 +94,7 @@ def play(options: argparse.Namespace) -> int:
     """Play one episode and draw it."""
     if options.output.suffix not in _WRITERS:
         raise ConfigError(f'--output {options.output}: must end in {" or ".join(_WRITERS)}')
+    options.policy = _checkpoint_in(options.policy)
     config = _environment_of(options.config, [options.policy], options.robots)
     plays, source = _player_of(options.policy, config)
     environment = make_environment(source.environment, {**source.environment_options, 'render_mode': 'rgb_array'})
@@ -148,11 +150,16 @@ def _player_of(name: str, config: TrainingConfig) -> tuple[Plays, Source]:
     return actor.state_dict(), replace(source, actor=own.actor, actor_options=dict(own.actor_options))
 
 
+def _checkpoint_in(name: str) -> str:
+    """A run's folder stands for its best checkpoint."""
+    folder = Path(name)
+    return str(folder / 'best.ckpt') if folder.is_dir() else name
+
+
 def _labels(names: list[str]) -> dict[str, str]:
-    """Short names for a table: the stem of a file, with its folder where stems repeat."""
-    stems = {name: Path(name).stem for name in names}
-    return {name: stem if list(stems.values()).count(stem) == 1 else f'{Path(name).parent.name}/{stem}'
-            for name, stem in stems.items()}
+    """Short names for a table: of a run, or the stem of a file; whole paths where those repeat."""
+    stems = {name: Path(name).parent.name if Path(name).name == 'best.ckpt' else Path(name).stem for name in names}
+    return {name: stem if list(stems.values()).count(stem) == 1 else name for name, stem in stems.items()}
 
 
 def _held_back(numbers: dict[str, float]) -> str:

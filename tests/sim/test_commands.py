@@ -16,7 +16,7 @@ SMALL = ['--set', 'environment_options.robots=2', '--set', 'environment_options.
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp('run')
-    assert main(['train', '--folder', str(folder), *SMALL]) == 0
+    assert main(['train', '--output', str(folder), *SMALL]) == 0
     return folder
 
 
@@ -37,8 +37,8 @@ def test_checkpoint_becomes_a_model_with_a_card_of_real_numbers(folder, capsys):
                  '--output', str(result)]) == 0
     assert 'minpos' in capsys.readouterr().out
     content = json.loads(result.read_text())
-    assert content['scores'].keys() == {'burgard', 'best', 'minpos'}
-    assert main(['export', str(folder / 'best.ckpt'), '--output', str(model), '--evaluation', str(result)]) == 0
+    assert content['scores'].keys() == {'burgard', folder.name, 'minpos'}
+    assert main(['export', str(folder), '--output', str(model), '--evaluation', str(result)]) == 0
     assert make_policy(model).manifest['evaluation']['episodes'] == 4
     row = content['comparisons'][1]
     assert f'{row["ratio"]["value"]:.3f}' in (model.parent / 'README.md').read_text()
@@ -64,7 +64,7 @@ def test_given_worlds_are_explored(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
-    (['train', 'missing.yaml'], 'missing.yaml'),
+    (['train', '--config', 'missing.yaml'], 'missing.yaml'),
     (['train', '--set', 'mappo.clop=1'], 'valid keys'),
     (['train', '--set', 'seed'], 'KEY=VALUE'),
     (['evaluate', 'nonsense'], 'nonsense'),
