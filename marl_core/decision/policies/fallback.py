@@ -24,8 +24,8 @@ class FallbackPolicy:
 
     @property
     def name(self) -> str:
-        """Names of both, as ``coordinator+minpos``."""
-        return f'{self.primary.name}+{self.fallback.name}'
+        """Name of the primary."""
+        return self.primary.name
 
     def choose(self, observation: Observation) -> int:
         """See Policy; a choice that is no candidate counts as failure."""

@@ -120,7 +120,7 @@ def test_a_model_that_fails_says_so_and_the_fallback_decides(tmp_path, observati
     assert guarded.choose(observation) == MinPos().choose(observation)
     assert guarded.failures == 1
     assert said in guarded.last_error
-    assert guarded.name == 'm+minpos'
+    assert guarded.name == 'm'
     check_policy(guarded)
 
 
