@@ -266,7 +266,7 @@ class Replica:
 
     def _check_header(self, message: MapFeatures) -> None:
         layer, versions = message.layer, message.versions
-        if not (isinstance(layer.robot, str) and 1 <= len(layer.robot) <= 64
+        if not (isinstance(layer.robot, str) and 1 <= len(layer.robot) <= 64 and layer.robot.isprintable()
                 and isinstance(layer.epoch, int) and 0 <= layer.epoch < 2**63):
             raise MessageError('bad-layer', f'{layer!r} names no robot and epoch')
         if not (isinstance(versions.first, int) and isinstance(versions.last, int)

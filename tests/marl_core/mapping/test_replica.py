@@ -236,6 +236,7 @@ def features(layer=LayerId('bob', 1), versions=(1, 1), tiles=((0, 0),), **change
     (features(tiles=((2**31 - 1, 0),)), 'outside-bounds'),
     (features(layer=LayerId('', 1)), 'bad-layer'),
     (features(layer=LayerId('x' * 65, 1)), 'bad-layer'),
+    (features(layer=LayerId('\ud800', 1)), 'bad-layer'),
     (features(layer=LayerId('bob', -1)), 'bad-layer'),
     (features(layer=LayerId('ada', 1)), 'own-layer'),
     (features(versions=(0, 0)), 'bad-range'),
@@ -253,6 +254,27 @@ def test_malformed_messages_are_refused_by_name_and_change_nothing(message, reas
     assert caught.value.reason == reason
     assert ada.state_hash() == before
     assert list(ada.layers) == [ada.own]
+
+
+NUMBERS = st.one_of(st.integers(-2, 40), st.integers(-2**70, 2**70), st.just(2**32 - 1))
+
+
+@given(robot=st.text(max_size=70), epoch=NUMBERS, first=NUMBERS, extent=NUMBERS, resolution_m=st.sampled_from(
+    (0.05, 0.05, 0.0, float('inf'))), codec=st.sampled_from(('raw', 'context', 'rle-zstd', 'zip')),
+    tiles=st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), max_size=3), cut=st.integers(0, 40))
+@settings(max_examples=200, deadline=None)
+def test_whatever_is_heard_is_joined_or_refused(robot, epoch, first, extent, resolution_m, codec, tiles, cut):
+    ada = replica('ada')
+    data = features(versions=(1, 3), tiles=tiles).data
+    message = MapFeatures('bob', 0.0, LayerId(robot, epoch), VersionRange(first, first + extent), resolution_m, codec,
+                          data[:len(data) - cut] if cut < 20 else data)
+    before = ada.state_hash()
+    try:
+        ada.join(message)
+    except MessageError as error:
+        assert str(error).startswith(error.reason)  # noqa: PT017
+        assert ada.state_hash() == before
+    np.testing.assert_array_equal(ada.fused, voted(*(raster(layer.seen) for layer in ada.layers.values())))
 
 
 def test_a_flood_of_layers_and_fragments_is_bounded():
