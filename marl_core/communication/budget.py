@@ -37,8 +37,8 @@ class Budget:
         # What does not compress takes 0.4 kB per tile; a smaller burst could hardly ever say it.
         least_bytes = max(2000.0, 1.5 * self.reserved_bytes)
         if not least_bytes <= self.burst_bytes < inf:
-            raise ValueError(f'burst_bytes must be finite and at least {least_bytes:g}, 1.5 times what one answer and '
-                             f'its share of a feature period take, got {self.burst_bytes!r}')
+            raise ValueError(f'burst_bytes must be finite and at least {least_bytes:g}, 1.5 times what answers '
+                             f'take per feature period, got {self.burst_bytes!r}')
 
     @property
     def reserved_bytes(self) -> float:

@@ -76,10 +76,12 @@ class Teammates:
     def known(self, now: float) -> list[Teammate]:
         """All that are not forgotten, by name."""
         self._forget(now)
-        return [Teammate(status, max(0.0, now - heard_at_s)) for _, (status, heard_at_s) in sorted(self._heard.items())]
+        return [Teammate(status, max(0.0, now - heard_at_s))
+                for _, (status, heard_at_s) in sorted(self._heard.items())]
 
     def _forget(self, now: float) -> None:
-        self._heard = {name: entry for name, entry in self._heard.items() if now - entry[1] <= self._config.forget_s}
+        self._heard = {name: entry for name, entry in self._heard.items()
+                       if now - entry[1] <= self._config.forget_s}
 
     def _check(self, status: RobotStatus) -> None:
         if not (isinstance(status.robot, str) and 1 <= len(status.robot) <= 64 and isinstance(status.epoch, int)):

@@ -283,7 +283,7 @@ def _read_varints(data: NDArray[np.uint8], offset: int, out: NDArray[np.int64]) 
 
 @njit(cache=True, nogil=True)
 def _runs_of(cells: NDArray[np.int8], out: NDArray[np.uint8]) -> int:
-    """Runs as bytes ``class + 1 | length << 2``; length 0 announces ``length - 64`` as a varint. Returns their size."""
+    """Runs as bytes ``class + 1 | length << 2``; length 0: ``length - 64`` follows as a varint. Returns the size."""
     size, start = 0, 0
     while start < cells.size:
         end = start + 1

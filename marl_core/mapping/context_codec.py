@@ -69,7 +69,7 @@ class Context:
         return out[:_pack(classes, order, neighbours, self._limits, window, out)].tobytes()
 
     def unpack(self, data: bytes, tiles: NDArray[np.int32]) -> NDArray[np.int8]:
-        """See Codec. Bytes that are not too many decode to something; the batch's checksum tells if it is right."""
+        """See Codec. Bytes that are not too many decode to something; the checksum tells if it is right."""
         order, neighbours = coding_order(tiles)
         classes = np.empty((len(tiles), TILE_CELLS), np.int8)
         used = _unpack(np.frombuffer(data, np.uint8), order, neighbours, self._limits, _window(), classes)
@@ -84,7 +84,7 @@ def coding_order(tiles: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[n
     North is the row that is coded before, at lower y.
 
     Returns:
-        Indices in order, Shape: (N,); and for each of these four indices, -1 where there is no tile, Shape: (N, 4).
+        Indices in order, Shape: (N,); and for each of these four indices, -1 for no tile, Shape: (N, 4).
     """
     keys = tiles[:, 0].astype(np.int64) * 2**32 + tiles[:, 1]
     order = np.argsort(keys)
@@ -229,7 +229,7 @@ def _unpack(data: NDArray[np.uint8], order: NDArray[np.int64], neighbours: NDArr
 @njit(cache=True, nogil=True)
 def count_contexts(classes: NDArray[np.int8], order: NDArray[np.int64], neighbours: NDArray[np.int64],
                    counts: NDArray[np.int64]) -> None:
-    """Add how often each class follows each context of a batch: what a table is made from. Shape: (CONTEXTS, 3)."""
+    """Count which class follows which context in a batch: what a table is made from. Shape: (CONTEXTS, 3)."""
     window = np.empty((TILE + _PAD_TOP, TILE + _PAD_LEFT + _PAD_RIGHT), np.int64)
     for n in range(order.size):
         _surround(classes, neighbours[n], window)

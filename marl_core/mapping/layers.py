@@ -66,7 +66,7 @@ class Urgency:
 
     def __post_init__(self) -> None:
         if not (self.hold_cells >= 1 and self.hold_s >= 0.0 and self.patience_s > 0.0):
-            raise ValueError(f'hold_cells must be at least 1, hold_s at least 0 and patience_s positive, got {self}')
+            raise ValueError(f'expected hold_cells >= 1, hold_s >= 0 and patience_s > 0, got {self}')
 
 
 class OwnLayer(Layer):

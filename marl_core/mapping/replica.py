@@ -291,7 +291,8 @@ class Replica:
             first = lower.first
         return VersionRange(first, last)
 
-    def _largest(self, message: Callable[[int], MapFeatures], count: int, budget_bytes: float) -> MapFeatures | None:
+    def _largest(self, message: Callable[[int], MapFeatures], count: int,
+                 budget_bytes: float) -> MapFeatures | None:
         """The message with as many tiles as fit (of at most ``count``); None if not even one does."""
         limit = min(budget_bytes, self.config.max_message_bytes)
         if count == 0:

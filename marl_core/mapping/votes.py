@@ -88,7 +88,7 @@ class Votes:
 @njit(cache=True, nogil=True)
 def _recount_word(tile: int, word: int, old: Classes, new: Classes, row: int, col: int,
                   free: Counts, occupied: Counts, fused: Classes) -> tuple[bool, int]:
-    """Move eight cells from ``old`` [TILE_CELLS] to the votes of ``new`` [8]; returns (fused changed, known gained)."""
+    """Replace eight cells of ``old`` by ``new`` and recount; returns (fused changed, known cells gained)."""
     changed, gained = False, 0
     for k in range(8):
         i = word * 8 + k

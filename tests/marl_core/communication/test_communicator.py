@@ -135,7 +135,8 @@ def test_new_tiles_and_answers_leave_each_other_a_share():
 
 
 def test_lossy_radio_ends_in_one_map():
-    members = [Member(name) for name in ('ada', 'bob', 'cy')] + [Member('map', budget=MAP_NODE_BUDGET, is_robot=False)]
+    members = [Member(name) for name in ('ada', 'bob', 'cy')]
+    members.append(Member('map', budget=MAP_NODE_BUDGET, is_robot=False))
     radio = Radio(members, loss=0.3, repeat=0.1, seed=3)
     for seed in range(5):
         for number, member in enumerate(members[:3]):

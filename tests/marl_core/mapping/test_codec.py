@@ -28,7 +28,8 @@ def batches(draw) -> tuple[TileBatch, VersionRange]:
     versions = first + np.cumsum(gaps[:-1]) - 1
     last = int(versions[-1] if len(tiles) else first) + int(gaps[-1]) - 1
     density = draw(st.sampled_from((0.0, 0.01, 1.0)))
-    classes = random.integers(-1, 2, (len(tiles), TILE_CELLS)) * (random.random((len(tiles), TILE_CELLS)) < density)
+    shape = len(tiles), TILE_CELLS
+    classes = random.integers(-1, 2, shape) * (random.random(shape) < density)
     leans_on, start = [], last + 1
     for _ in range(draw(st.integers(0, 3))):
         extent = draw(st.integers(0, 1000))

@@ -266,8 +266,8 @@ NUMBERS = st.one_of(st.integers(-2, 40), st.integers(-2**70, 2**70), st.just(2**
 def test_whatever_is_heard_is_joined_or_refused(robot, epoch, first, extent, resolution_m, codec, tiles, cut):
     ada = replica('ada')
     data = features(versions=(1, 3), tiles=tiles).data
-    message = MapFeatures('bob', 0.0, LayerId(robot, epoch), VersionRange(first, first + extent), resolution_m, codec,
-                          data[:len(data) - cut] if cut < 20 else data)
+    message = MapFeatures('bob', 0.0, LayerId(robot, epoch), VersionRange(first, first + extent), resolution_m,
+                          codec, data[:len(data) - cut] if cut < 20 else data)
     before = ada.state_hash()
     try:
         ada.join(message)
