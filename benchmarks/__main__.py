@@ -17,7 +17,7 @@ RESULTS = FOLDER / 'results.json'
 def main() -> int:
     """Measure, print as it goes, merge into results.json and rewrite README.md. Exit code 1 if a target is missed."""
     parser = argparse.ArgumentParser(prog='python -m benchmarks', description=__doc__)
-    parser.add_argument('modules', nargs='*', metavar='module', help=f'which to run (default all): {", ".join(MODULES)}')
+    parser.add_argument('modules', nargs='*', metavar='module', help=f'which (default all): {", ".join(MODULES)}')
     chosen = parser.parse_args().modules or MODULES
     if unknown := set(chosen) - set(MODULES):
         parser.error(f'unknown benchmark {", ".join(sorted(unknown))}; valid: {", ".join(MODULES)}')
@@ -51,7 +51,7 @@ def _figure(value: float) -> str:
 
 
 def _write_readme(table: dict[str, list[list[str]]]) -> None:
-    head = (f'# Benchmarks\n\nWritten by `make bench` (one module: `python -m benchmarks NAME`). CPU time of one thread '
+    head = (f'# Benchmarks\n\nWritten by `make bench` (one module: `python -m benchmarks NAME`). CPU time of a thread '
             f'on {_processor()}, Python {platform.python_version()}; each ratio is against its peer in the same run.\n')
     parts = [head]
     for module, lines in sorted(table.items()):
