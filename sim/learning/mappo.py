@@ -4,6 +4,7 @@ It knows nothing of exploration: it sees named arrays, masked discrete actions a
 them, logits of a rule (``reference``) from which the policy should not stray too far.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,9 @@ from sim.learning.buffer import Batch, Episode
 from sim.learning.critic import Critic, ValueNorm
 
 FORBIDDEN = -1e9
+
+Part = tuple[Tensor, Tensor, Tensor]
+"""A minibatch: its decisions, the joint steps among them, and each decision's place in the latter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,8 @@ class Mappo:
         self.actor_optimizer = torch.optim.Adam(actor.parameters(), config.actor_rate, eps=1e-5)
         self.critic_optimizer = torch.optim.Adam(critic.parameters(), config.critic_rate, eps=1e-5)
         self.generator = torch.Generator().manual_seed(seed)
+        # Actor and critic learn from the same batch but share no weights: two threads, each of one core.
+        self.critic_thread = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))
 
     def learn(self, episodes: list[Episode], rate: float = 1.0, critic_only: bool = False) -> dict[str, float]:
         """Update actor and critic from complete episodes.
@@ -86,10 +92,12 @@ class Mappo:
         self.value_norm.update(batch.returns)
         numbers = {'critic/explained_variance': explained, 'batch/decisions': float(len(batch)),
                    'critic/return_mean': float(batch.returns.mean())}
-        numbers |= self._improve_critic(batch)
-        if not critic_only:
-            numbers |= self._improve_actor(batch)
-        return numbers
+        critic_parts = [self._minibatches(batch) for _ in range(self.config.critic_epochs)]
+        actor_parts = [self._minibatches(batch) for _ in range(0 if critic_only else self.config.epochs)]
+        critic_numbers = self.critic_thread.submit(self._improve_critic, batch, critic_parts)
+        if actor_parts:
+            numbers |= self._improve_actor(batch, actor_parts)
+        return numbers | critic_numbers.result()
 
     def _batch(self, episodes: list[Episode]) -> tuple[Batch, float]:
         flat = buffer.seen(episodes)
@@ -105,11 +113,11 @@ class Mappo:
         left = float(batch.advantages.var() / (batch.returns.var() + 1e-8))
         return batch, 1.0 - left
 
-    def _improve_critic(self, batch: Batch) -> dict[str, float]:
+    def _improve_critic(self, batch: Batch, epochs: list[list[Part]]) -> dict[str, float]:
         target = self.value_norm.normalise(batch.returns)
         losses = []
-        for _ in range(self.config.critic_epochs):
-            for rows, steps, place in self._minibatches(batch):
+        for parts in epochs:
+            for rows, steps, place in parts:
                 states = None if batch.states is None else batch.states[steps]
                 values = self.critic({name: array[rows] for name, array in batch.observations.items()}, states, place)
                 loss = functional.huber_loss(values, target[rows], delta=2.0)
@@ -117,13 +125,13 @@ class Mappo:
                 losses.append(float(loss.detach()))
         return {'critic/loss': float(np.mean(losses))}
 
-    def _improve_actor(self, batch: Batch) -> dict[str, float]:
+    def _improve_actor(self, batch: Batch, epochs: list[list[Part]]) -> dict[str, float]:
         scaled = torch.from_numpy(gae.standardised(batch.advantages.numpy(), self.config.advantage_limit,
                                                    self.config.robust_scale))
         sums: dict[str, list[float]] = {}
         moved = 0.0
-        for _ in range(self.config.epochs):
-            for rows, _, _ in self._minibatches(batch):
+        for parts in epochs:
+            for rows, _, _ in parts:
                 loss, numbers = self._actor_loss(batch, rows, scaled)
                 moved = numbers['actor/divergence']
                 if 0 < self.config.target_divergence < moved:
@@ -158,12 +166,8 @@ class Mappo:
             numbers['actor/reference_divergence'] = float(strayed.detach())
         return loss, numbers
 
-    def _minibatches(self, batch: Batch) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Random parts of a batch that never split a joint step, so that each state is encoded once.
-
-        Returns:
-            For each part: its decisions, the joint steps among them, and each decision's place in the latter.
-        """
+    def _minibatches(self, batch: Batch) -> list[Part]:
+        """Random parts of a batch that never split a joint step, so that each state is encoded once."""
         steps = torch.unique_consecutive(batch.step)
         order = torch.randperm(len(steps), generator=self.generator)
         owner = torch.empty(int(steps.max()) + 1, dtype=torch.long)
