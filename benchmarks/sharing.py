@@ -43,8 +43,9 @@ Step = tuple[float, OccupancyMap, NDArray[np.int32]]
 def measure() -> list[Row]:
     """Bytes are means over three worlds that the codec's table was not made from, headers included.
 
-    Features say what is new within a second; small changes of what was said before may take five, which is half of
-    the gain over the crop. Features survive lost messages, the crop does not.
+    New tiles and large changes go out within a second, small changes of known tiles within five, and every message
+    can be read alone; the crop says everything within a second and needs every message before it. On these worlds,
+    features that hold nothing back take 260 B/s; features and crops every 5 s take 60 and 130 B/s.
     """
     runs = [_bytes_per_s(name) for name in WORLDS]
     shared, crop, full = (fmean(run[k] for run in runs) for k in range(3))
@@ -77,9 +78,12 @@ def _bytes_per_s(name: str) -> tuple[float, float, float]:
             row0, row1, col0, col1 = own.known_window
             grids += HEADER_BYTES + (row1 - row0) * (col1 - col0)
             grids_due_s += FULL_GRID_PERIOD_S
-    late = np.count_nonzero(receiver.fused != own.classes) / np.count_nonzero(own.classes)
-    if late > 0.01:
-        raise AssertionError(f'{name}: {late:.1%} of the cells did not arrive')
+    for later_s in (0.0, 60.0):
+        while (message := sender.publish(LAYER, 60_000, now + later_s)) is not None:
+            receiver.join(message)
+            features += message.size_bytes
+    if (receiver.fused != own.classes).any():
+        raise AssertionError(f'{name}: the receiver holds another map than the sender')
     return features / now, crops / now, grids / now
 
 
