@@ -1,5 +1,6 @@
 """Training from end to end on tiny tasks."""
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from marl_core.errors import TrainingError
-from sim.learning import checkpoint
+from sim.learning import checkpoint, curves
 from sim.learning.mappo import MappoConfig
 from sim.learning.rollout import REFERENCE, Player, Processes, Ticket
 from sim.learning.trainer import HELD_BACK, Trainer, TrainingConfig, build_learner, load_actor, source_of
@@ -154,3 +155,29 @@ def test_held_back_seeds_are_never_trained_on(tmp_path):
     trainer = Trainer(replace(MATCHING, seed=123_456), tmp_path)
     trainer.iteration = 10_000
     assert all(0 <= ticket.seed < HELD_BACK for ticket in trainer._tickets())
+
+
+@pytest.mark.parametrize(('change', 'message'), [
+    ({'environment': 'chess'}, 'unknown environment .chess.; known: exploration'),
+    ({'environment': 'nowhere:Thing'}, 'nowhere'),
+    ({'environment_options': {'colour': 'red'}}, 'colour'),
+    ({'actor': 'oracle'}, 'unknown actor .oracle.; known: mlp, coordinator'),
+    ({'actor_options': {'depth': 3}}, 'depth'),
+    ({'algorithm': 'magic'}, 'unknown algorithm .magic.; known: mappo'),
+    ({'score': 'beauty'}, 'no metric .beauty.*makespan_s'),
+])
+def test_wrong_settings_are_named(tmp_path, change, message):
+    with pytest.raises(TrainingError, match=message):
+        for _ in Trainer(replace(MATCHING, iterations=1, evaluate_every=1, **change), tmp_path).run():
+            pass
+
+
+def test_curves_take_the_last_of_repeated_iterations(tmp_path):
+    rows = [{'iteration': 1.0, 'actor/entropy': 1.0}, {'iteration': 2.0, 'actor/entropy': 0.5},
+            {'iteration': 2.0, 'actor/entropy': 0.4}]
+    (tmp_path / 'metrics.jsonl').write_text('\n'.join(json.dumps(row) for row in rows))
+    assert [row['actor/entropy'] for row in curves.read(tmp_path)] == [1.0, 0.4]
+    curves.draw([tmp_path], tmp_path / 'curves.png')
+    assert (tmp_path / 'curves.png').stat().st_size > 5000
+    with pytest.raises(TrainingError, match='metrics.jsonl'):
+        curves.read(tmp_path / 'elsewhere')
