@@ -8,7 +8,9 @@ the wall clock stops the robot when scans stay away. The mind itself is marl_cor
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 
 from geometry_msgs.msg import PoseWithCovarianceStamped, TwistStamped
 from geometry_msgs.msg import Twist as TwistMessage
@@ -22,6 +24,7 @@ from marl_core.agent import Agent, AgentConfig
 from marl_core.config import load
 from marl_core.decision.policies import POLICIES, make_policy
 from marl_core.errors import ConfigError, MarlError, MessageError
+from marl_core.trace import TraceWriter
 from marl_core.types import STOP, LaserScan, Message, Pose, Readings, RobotModel, Twist
 from marl_nodes import conversions, qos
 from marl_nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Drops, Durations
@@ -37,6 +40,21 @@ INBOX_LIMIT = 4096
 """Messages kept between two ticks: minutes of a large fleet's talk, should the lidar fail that long."""
 FAILURES_LIMIT = 10
 """Ticks in a row that may fail before the process gives up, to be started afresh."""
+
+
+Transition = Callable[['RobotNode', LifecycleState], TransitionCallbackReturn]
+
+
+def _logged(transition: Transition) -> Transition:
+    """Log what a transition raises; rclpy itself only says that the transition failed."""
+    @wraps(transition)
+    def logging_transition(node: 'RobotNode', state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except Exception:
+            node.get_logger().error(traceback.format_exc())
+            raise
+    return logging_transition
 
 
 @dataclass(frozen=True)
@@ -55,6 +73,7 @@ class RobotParameters:
     scan_timeout_s: float = parameter(0.5, 'Stop when no scan was answered for so long [s; wall clock].', 0.05, 60.0)
     odometry_timeout_s: float = parameter(0.25, 'Odometry may end so long before a scan [s].', 0.0, 5.0)
     autostart: bool = parameter(True, 'Configure and activate at once, without a lifecycle manager.')
+    trace_path: str = parameter('', 'File that records every tick for a replay (marl_core.trace). Empty: none.')
     epoch: int = parameter(0, "Which of the robot's lives this is, never used before. 0: seconds since 1970.",
                            0, 2**32 - 1)
 
@@ -78,20 +97,27 @@ class RobotNode(LifecycleNode):
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._failed_to_start: MarlError | None = None
         if self.parameters.autostart:
-            self.trigger_configure()
-            if self._failed_to_start is not None:
-                raise self._failed_to_start
-            self.trigger_activate()
+            self._come_up()
+
+    def _come_up(self) -> None:
+        configured = self.trigger_configure()
+        if self._failed_to_start is not None:
+            raise self._failed_to_start
+        if configured != TransitionCallbackReturn.SUCCESS or self.trigger_activate() != configured:
+            raise RuntimeError(f'{self.name}: a transition failed; the reason is in the log')
 
     # -- lifecycle ----------------------------------------------------------------------------------------------
 
+    @_logged
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load model, policy and agent, and open the topics that outlive a pause."""
         try:
             self.agent = self._make_agent()
+            self._trace = TraceWriter(self.parameters.trace_path) if self.parameters.trace_path else None
         except MarlError as error:
             self._failed_to_start = error
-            self.get_logger().error(str(error))
+            if not self.parameters.autostart:  # Otherwise the process ends with this error.
+                self.get_logger().error(str(error))
             return TransitionCallbackReturn.FAILURE
         self.drops, self.tick_durations = Drops(), Durations()
         self.track = OdometryTrack(Pose(*self.parameters.initial_pose))
@@ -109,6 +135,7 @@ class RobotNode(LifecycleNode):
         self.get_logger().info(f'{self.name}: policy {self.agent.policy.name}, epoch {self.agent.epoch}')
         return super().on_configure(state)
 
+    @_logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen, and drive."""
         self._ticked_s = time.monotonic()
@@ -122,16 +149,19 @@ class RobotNode(LifecycleNode):
         self.is_driving = True
         return super().on_activate(state)
 
+    @_logged
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop the robot and listen no more; the map is kept."""
         self._stop_driving()
         return super().on_deactivate(state)
 
+    @_logged
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Forget everything."""
         self._close_topics()
         return super().on_cleanup(state)
 
+    @_logged
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop the robot."""
         self.close()
@@ -160,6 +190,8 @@ class RobotNode(LifecycleNode):
 
     def _close_topics(self) -> None:
         self.agent = None
+        if self._trace is not None:
+            self._trace.close()
         self.destroy_timer(self._diagnostics_timer)
         self.destroy_publisher(self._command_publisher)
 
@@ -223,8 +255,9 @@ class RobotNode(LifecycleNode):
             return
         self._ticked_s, self._now_s = time.monotonic(), scan.stamp_s
         inbox, self._inbox = self._inbox, []
+        readings = Readings(scan, pose, self.track.twist)
         try:
-            command, outbox = self.agent.tick(Readings(scan, pose, self.track.twist), inbox, scan.stamp_s)
+            command, outbox = self.agent.tick(readings, inbox, scan.stamp_s)
         except Exception as error:  # noqa: BLE001 - whatever it is, the robot must stop first.
             self._command(STOP)
             self._note_failure(error)
@@ -232,6 +265,8 @@ class RobotNode(LifecycleNode):
         self._failures_in_a_row = 0
         self._command(command)
         self._fleet.send(outbox)
+        if self._trace is not None:
+            self._trace.write(readings, inbox, scan.stamp_s, command)
         self._transforms.publish(scan.stamp_s, self._odometry_frame, self.track.odometry_in_map)
         self.tick_durations.add(time.monotonic() - self._ticked_s)
 

@@ -26,20 +26,15 @@ from marl_core.config import load
 from marl_core.errors import ConfigError, MarlError, MessageError
 from marl_core.types import STOP, Pose, Readings, RobotModel, Twist
 from marl_nodes import conversions, qos
+from marl_nodes.checkout import require_simulator
 from marl_nodes.diagnostics import OK, WARN, Diagnostics, Drops, Durations
 from marl_nodes.lockstep import Lockstep
 from marl_nodes.parameters import declare, parameter
 from marl_nodes.running import run
 
-try:
-    from sim.simulation import Simulation
-
-    from sim.worlds import World, load_world
-except ModuleNotFoundError:  # Installed in editable mode and started elsewhere: the checkout is beside this package.
-    sys.path.append(str(Path(__file__).resolve().parents[1]))
-    from sim.simulation import Simulation
-
-    from sim.worlds import World, load_world
+require_simulator()
+from sim.simulation import Simulation  # noqa: E402 - found by the line above.
+from sim.worlds import World, load_world  # noqa: E402
 
 LOCKSTEP_CHECK_S = 0.01
 DIAGNOSTICS_PERIOD_S = 1.0

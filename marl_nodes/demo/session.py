@@ -13,7 +13,11 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
+from marl_core.agent import AgentConfig
+from marl_core.config import load
 from marl_core.errors import ConfigError
+from marl_core.types import RobotModel
+from marl_nodes.checkout import require_simulator
 from marl_nodes.demo import report
 from marl_nodes.demo.monitor import Monitor
 from marl_nodes.fleet.model import Fleet, RobotEntry, SimulationEntry, load_fleet, require_correct
@@ -21,13 +25,9 @@ from marl_nodes.fleet.nodes import FleetNode, nodes_of
 from marl_nodes.fleet.processes import process_specs
 from marl_nodes.fleet.supervisor import Supervisor
 
-try:
-    from sim.coverage import COMPLETE, Coverage
-    from sim.worlds import load_world
-except ModuleNotFoundError:  # Installed in editable mode and started elsewhere: the checkout is beside this package.
-    sys.path.append(str(Path(__file__).resolve().parents[2]))
-    from sim.coverage import COMPLETE, Coverage
-    from sim.worlds import load_world
+require_simulator()
+from sim.coverage import COMPLETE, Coverage  # noqa: E402 - found by the line above.
+from sim.worlds import load_world  # noqa: E402
 
 PUBLISH_PERIOD_S = 0.25
 """Of the map [s; wall clock]: the simulation may run many times faster than the clock on the wall."""
@@ -73,7 +73,7 @@ def run(options: DemoOptions) -> int:
         MarlError: the options name something that does not exist.
     """
     fleet = fleet_of(options)
-    coverage = Coverage(load_world(fleet.simulation.world))
+    coverage = coverage_of(fleet)
     folder = Path(options.output or Path('runs') / time.strftime('%Y%m%d-%H%M%S')).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     domain = int(os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100)))
@@ -109,6 +109,18 @@ def fleet_of(options: DemoOptions) -> Fleet:
                       simulation=SimulationEntry(world, seed=options.seed, real_time_factor=options.speed))
     require_correct(fleet, options.fleet or 'demo')
     return replace(fleet, map=replace(fleet.map, enabled=True))
+
+
+def coverage_of(fleet: Fleet) -> Coverage:
+    """What there is to see in the fleet's world for its largest robot.
+
+    Raises:
+        MarlError: the world, a model or the agents' configuration cannot be read.
+    """
+    agent = load(AgentConfig, fleet.agent) if fleet.agent else AgentConfig()
+    models = [load(RobotModel, robot.model) if robot.model else RobotModel() for robot in fleet.robots.values()]
+    radius_m = max(model.radius_m for model in models) + agent.exploration.clearance_m
+    return Coverage(load_world(fleet.simulation.world), radius_m=radius_m)
 
 
 class Demo:

@@ -10,7 +10,10 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from sensor_msgs.msg import LaserScan
 
-from marl_core.types import STOP, MapFeatures, Pose, RobotStatus, Twist
+from marl_core.agent import Agent
+from marl_core.decision.policies import make_policy
+from marl_core.trace import read_trace
+from marl_core.types import STOP, MapFeatures, Pose, RobotModel, RobotStatus, Twist
 from marl_nodes import conversions, qos
 
 
@@ -127,3 +130,27 @@ def test_what_is_misconfigured_is_named_and_not_tried_again(processes, parameter
     said = Path(process.log_path).read_text()
     for word in words:
         assert word in said
+
+
+def test_a_recorded_trace_gives_the_same_commands_without_ros(processes, ear, make_base, tmp_path):
+    """Parity of hosts: what the node fed its agent, fed to an agent of the test's own."""
+    base, path = make_base('robot_1'), tmp_path / 'trace.jsonl'
+    process = processes.node('robot_node', '/robot_1', policy='burgard', epoch=7, trace_path=path)
+    stranger = conversions.to_fleet_message(
+        RobotStatus('robot_2', 1, 100.0, Pose(2.0, 1.0, 0.0), Twist(0.1, 0.0), 4.0, 1.0, 2.0), 'map')
+
+    def live():
+        base.live()
+        stranger.header.stamp = conversions.stamp_of(base.time_s)
+        ear.voices['status'].publish(stranger)
+    ear.until(lambda: len(base.commands) > 80, also=live)
+    process.send_signal(signal.SIGTERM)
+    process.wait(20)
+
+    agent = Agent('robot_1', 7, RobotModel(), make_policy('burgard'))
+    steps = list(read_trace(path))
+    commands = [agent.tick(step.readings, step.inbox, step.now_s)[0] for step in steps]
+    assert len(steps) > 50
+    assert any(step.inbox for step in steps)
+    assert commands == [step.command for step in steps]
+    assert any(command != STOP for command in commands)
