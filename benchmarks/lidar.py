@@ -16,7 +16,7 @@ def measure() -> list[Row]:
     lidar = Lidar(world, LidarModel(beams=BEAMS, range_max_m=RANGE_M, noise_std_m=0.0))
     poses = _poses(world)
     ranges = np.empty((POSES, BEAMS), np.float32)
-    arguments = lidar._field, poses, lidar._origin, world.resolution_m, lidar._angles, RANGE_M, ranges
+    arguments = lidar._field, poses, lidar._origin, world.resolution_m, lidar._directions, RANGE_M, ranges
     ours_s = seconds_per_call(lambda: cast(*arguments)) / (POSES * BEAMS)
     theirs_s = seconds_per_call(_pybullet_call(world, poses)) / (POSES * BEAMS)
     return [Row(f'lidar, {BEAMS} rays, 0.05 m cells', 1e-6 / ours_s, 'M rays/s', 10.0, peer='pybullet rayTestBatch',

@@ -39,6 +39,7 @@ class Lidar:
         self._range_min_m = float(np.float32(model.range_min_m))
         self._range_max_m = float(np.float32(model.range_max_m))
         self._angles = self.angle_min_rad + self.angle_increment_rad * np.arange(model.beams)
+        self._directions = np.column_stack((np.cos(self._angles), np.sin(self._angles)))
         self._field = distance_field(world.occupied)
         self._resolution_m = world.resolution_m
         self._origin = np.array([world.origin_x_m, world.origin_y_m]) - BORDER * world.resolution_m
@@ -57,7 +58,7 @@ class Lidar:
             Shape: (N, beams).
         """
         ranges = np.empty((len(poses), self.model.beams), np.float32)
-        cast(self._field, poses, self._origin, self._resolution_m, self._angles, self._range_max_m, ranges)
+        cast(self._field, poses, self._origin, self._resolution_m, self._directions, self._range_max_m, ranges)
         meet_discs(poses, discs, own, self.angle_min_rad, self.angle_increment_rad, self._angles, ranges)
         ranges[ranges >= self._range_max_m] = inf
         return ranges
@@ -89,7 +90,7 @@ def distance_field(occupied: NDArray[np.bool_]) -> NDArray[np.uint8]:
 
 @njit(cache=True, nogil=True, fastmath={'nnan', 'nsz', 'arcp', 'contract', 'reassoc'})
 def cast(field: NDArray[np.uint8], poses: NDArray[np.float64], origin: NDArray[np.float64], resolution_m: float,
-         angles: NDArray[np.float64], range_m: float, ranges_m: NDArray[np.float32]) -> None:
+         directions: NDArray[np.float64], range_m: float, ranges_m: NDArray[np.float32]) -> None:
     """Write the distance from each lidar to the first solid cell along each beam, ``range_m`` where none is nearer.
 
     Args:
@@ -97,7 +98,7 @@ def cast(field: NDArray[np.uint8], poses: NDArray[np.float64], origin: NDArray[n
         poses: [m, m, rad; map frame]. Shape: (N, 3).
         origin: corner of ``field[0, 0]`` [m; map frame]. Shape: (2,).
         resolution_m: edge of a cell [m].
-        angles: of the beams [rad; lidar frame]. Shape: (B,).
+        directions: cosine and sine of the beams' angles [lidar frame]. Shape: (B, 2).
         range_m: farthest [m].
         ranges_m: written [m]. Shape: (N, B).
     """
@@ -110,10 +111,11 @@ def cast(field: NDArray[np.uint8], poses: NDArray[np.float64], origin: NDArray[n
         if not (1.0 <= x < width - 1.0 and 1.0 <= y < field.shape[0] - 1.0):
             ranges_m[n, :] = range_m if x != x else 0.0
             continue
-        for k in range(angles.size):
-            angle = poses[n, 2] + angles[k]
-            length = _cast_one(cells, width, x, y, np.float32(cos(angle)), np.float32(sin(angle)), longest)
-            ranges_m[n, k] = length * np.float32(resolution_m)
+        ahead, left = cos(poses[n, 2]), sin(poses[n, 2])
+        for k in range(directions.shape[0]):
+            dx = np.float32(ahead * directions[k, 0] - left * directions[k, 1])
+            dy = np.float32(left * directions[k, 0] + ahead * directions[k, 1])
+            ranges_m[n, k] = _cast_one(cells, width, x, y, dx, dy, longest) * np.float32(resolution_m)
 
 
 @njit(cache=True, nogil=True, inline='always', fastmath={'nnan', 'nsz', 'arcp', 'contract', 'reassoc'})
