@@ -44,6 +44,7 @@ except ImportError:  # Not among the wheels on PyPI; ours has the same fields.
 FleetMessage = msg.MapFeatures | msg.RobotStatus | msg.MapDigest
 
 MAX_BEAMS = 100_000
+LAST_SECOND = 2**31 - 1
 
 _GRID_VALUES = np.array([0, -1, 100], np.int8)  # at class + 1: FREE, UNKNOWN, OCCUPIED
 _ACTIVITIES = frozenset(int(activity) for activity in Activity)
@@ -53,10 +54,10 @@ def seconds_of(stamp: Time) -> float:
     """A ROS stamp in seconds [s].
 
     Raises:
-        MessageError: ``stamp`` when its nanoseconds are a second or more.
+        MessageError: ``stamp`` when its nanoseconds are a second or more, or it is the last second there is.
     """
-    if stamp.nanosec >= 1_000_000_000:
-        raise MessageError('stamp', f'nanosec is {stamp.nanosec}')
+    if stamp.nanosec >= 1_000_000_000 or stamp.sec == LAST_SECOND:  # Rounded up, that one would not fit back.
+        raise MessageError('stamp', f'sec is {stamp.sec}, nanosec is {stamp.nanosec}')
     return stamp.sec + stamp.nanosec * 1e-9
 
 
@@ -66,7 +67,7 @@ def stamp_of(time_s: float) -> Time:
     Raises:
         MessageError: ``stamp`` when the time is not finite or beyond 32 bits.
     """
-    if not isfinite(time_s) or not -(2**31) <= time_s < 2**31 - 1:
+    if not isfinite(time_s) or not -LAST_SECOND <= time_s <= LAST_SECOND:
         raise MessageError('stamp', f'{time_s} s does not fit a ROS stamp')
     seconds, nanoseconds = divmod(round(time_s * 1e9), 1_000_000_000)
     return Time(sec=seconds, nanosec=nanoseconds)

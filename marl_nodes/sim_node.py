@@ -33,7 +33,8 @@ from marl_nodes.parameters import declare, parameter
 from marl_nodes.running import run
 
 require_simulator()
-from sim.simulation import Simulation  # noqa: E402 - found by the line above.
+from sim.sensors.odometry import OdometryNoise  # noqa: E402 - found by the line above.
+from sim.simulation import Simulation  # noqa: E402
 from sim.worlds import World, load_world  # noqa: E402
 
 LOCKSTEP_CHECK_S = 0.01
@@ -57,6 +58,8 @@ class SimulationParameters:
     seed: int = parameter(0, 'Seed of sensor and wheel noise.')
     real_time_factor: float = parameter(
         1.0, 'Simulated seconds per second; 0: the next step as soon as every robot has answered.', 0.0, 1000.0)
+    drift_along: float = parameter(0.0, 'Noise of odometry along the way [m per root of m].', 0.0, 10.0)
+    drift_turn_rad: float = parameter(0.0, "Noise of odometry's heading [rad per root of m].", 0.0, 10.0)
     answer_timeout_s: float = parameter(0.25, 'With real_time_factor 0, wait so long for an answer [s; wall clock].',
                                         0.01, 60.0)
     start_timeout_s: float = parameter(60.0, 'Wait so long for every robot before the first step [s; wall clock].',
@@ -118,7 +121,8 @@ class SimulationNode(Node):
     def _make_simulation(self, seed: int) -> Simulation:
         given = self.parameters
         return Simulation(self._world, list(zip(given.robots, self._models)), self._starts,
-                          physics=given.physics, body=given.body, seed=seed)
+                          physics=given.physics, body=given.body, seed=seed,
+                          odometry=OdometryNoise(given.drift_along, given.drift_turn_rad))
 
     def _open_topics(self, given: SimulationParameters) -> None:
         self._clock_publisher = self.create_publisher(ClockMessage, '/clock', qos.CLOCK)

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from marl_nodes.demo.monitor import Map, Monitor
+from marl_nodes.monitor import Map, Monitor
 
 matplotlib.use('Agg')
 

@@ -19,11 +19,11 @@ from marl_core.errors import ConfigError
 from marl_core.types import RobotModel
 from marl_nodes.checkout import require_simulator
 from marl_nodes.demo import report
-from marl_nodes.demo.monitor import Monitor
 from marl_nodes.fleet.model import Fleet, RobotEntry, SimulationEntry, load_fleet, require_correct
 from marl_nodes.fleet.nodes import FleetNode, nodes_of
 from marl_nodes.fleet.processes import process_specs
 from marl_nodes.fleet.supervisor import Supervisor
+from marl_nodes.monitor import Monitor
 
 require_simulator()
 from sim.coverage import COMPLETE, Coverage  # noqa: E402 - found by the line above.
@@ -46,16 +46,18 @@ class DemoOptions:
     """What to demonstrate.
 
     Attributes:
-        robots: how many. world: see SimulationEntry. policy: see RobotEntry. seed: of noise.
+        robots: how many. world: see SimulationEntry. policy: see RobotEntry.
+        physics: kinematic or pybullet. seed: of noise.
         speed: simulated seconds per second, 0: as fast as the robots answer.
         output: folder for the results; '' for runs/ and the time.
-        fleet: a fleet file instead of robots, world, policy and seed; '' for none.
+        fleet: a fleet file instead of robots, world, policy, physics and seed; '' for none.
         time_limit_s: the demo fails when the map is not complete by then [s; simulated].
     """
 
     robots: int = 4
     world: str = 'office:1'
     policy: str = 'minpos'
+    physics: str = 'kinematic'
     seed: int = 0
     speed: float = 0.0
     output: str = ''
@@ -106,7 +108,8 @@ def fleet_of(options: DemoOptions) -> Fleet:
         policy = str(Path(options.policy).resolve()) if options.policy.endswith('.onnx') else options.policy
         world = str(Path(options.world).resolve()) if '.yaml' in options.world else options.world
         fleet = Fleet({f'robot_{number + 1}': RobotEntry(policy=policy) for number in range(options.robots)},
-                      simulation=SimulationEntry(world, seed=options.seed, real_time_factor=options.speed))
+                      simulation=SimulationEntry(world, options.physics, seed=options.seed,
+                                                 real_time_factor=options.speed))
     require_correct(fleet, options.fleet or 'demo')
     return replace(fleet, map=replace(fleet.map, enabled=True))
 

@@ -28,6 +28,8 @@ examples:
   marl_fleet check config/fleets/demo.yaml            find mistakes before anything moves
   marl_fleet up --fleet config/fleets/demo.yaml       simulator, map node and every robot; Ctrl-C stops all
   marl_fleet up --fleet fleet.yaml --only robot_2     just one robot, on that robot's own computer
+  marl_fleet watch                                    what a running fleet does, robot by robot
+  marl_fleet save house                               house.png and house.yaml of what it has mapped so far
   marl_fleet demo --robots 4 --world office:1         explore a simulated building, leave map and metrics in runs/
 
 exit codes: 0 stopped as asked, 1 a node failed for good or a demo was not completed,
@@ -41,6 +43,8 @@ up after five failures in a row. A wrong parameter or file is not tried again.
 
 On real robots, start the node of each robot on its own computer with --only; nothing else has to run anywhere.
 """
+
+NODES = ('robot_node', 'map_node', 'sim_node')
 
 DEMO = """\
 Starts a simulator, a map node and the robots, each a process of its own, and ends when the map is complete: when it
@@ -103,8 +107,34 @@ def demo(given: argparse.Namespace) -> int:
     """`marl_fleet demo`: let a simulated fleet map a world."""
     restart_in_ros_environment()
     from marl_nodes.demo.session import DemoOptions, run  # needs ROS, and the simulator of a checkout
-    return run(DemoOptions(given.robots, given.world, given.policy, given.seed, given.speed, given.output,
-                           given.fleet, given.time_limit))
+    return run(DemoOptions(given.robots, given.world, given.policy, given.physics, given.seed, given.speed,
+                           given.output, given.fleet, given.time_limit))
+
+
+def watch(given: argparse.Namespace) -> int:
+    """`marl_fleet watch`: a line per robot, again and again."""
+    restart_in_ros_environment()
+    from marl_nodes.fleet.tools import watch_fleet  # needs ROS
+    return watch_fleet(given.namespace, given.period)
+
+
+def save(given: argparse.Namespace) -> int:
+    """`marl_fleet save`: have the map node write its map."""
+    restart_in_ros_environment()
+    from marl_nodes.fleet.tools import save_map  # needs ROS
+    return save_map(str(Path(given.path).resolve()), given.timeout)
+
+
+def parameters(given: argparse.Namespace) -> int:
+    """`marl_fleet parameters`: what every node can be told."""
+    restart_in_ros_environment()
+    from marl_nodes.fleet.tools import parameters_of  # needs ROS
+    for node in given.nodes:
+        if node not in NODES:
+            raise MarlError(f'no node {node!r}; there are {", ".join(NODES)}')
+    for node in given.nodes or NODES:
+        sys.stdout.write(f'{node}\n{parameters_of(node)}\n')
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -116,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     checking.add_argument('file', metavar='FILE', help='fleet file')
     checking.set_defaults(run=check)
     _add_demo(verbs)
+    _add_tools(verbs)
     return parser
 
 
@@ -145,15 +176,31 @@ def _add_demo(verbs: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> N
                                                              'map_server (default: %(default)s)')
     showing.add_argument('--policy', default='minpos', help='nearest, burgard, minpos, hungarian, voronoi, mtsp, or '
                                                             'a model that ends in .onnx (default: %(default)s)')
+    showing.add_argument('--physics', default='kinematic', choices=['kinematic', 'pybullet'],
+                         help='default: %(default)s')
     showing.add_argument('--seed', type=int, default=0, help='of sensor and wheel noise (default: %(default)s)')
     showing.add_argument('--speed', type=float, default=0.0, metavar='FACTOR',
                          help='simulated seconds per second; 0, the default: as fast as the robots answer')
     showing.add_argument('--output', default='', metavar='FOLDER', help='for the results (default: runs/TIME)')
     showing.add_argument('--fleet', default='', metavar='FILE',
-                         help='fleet file with a simulation, instead of --robots, --world, --policy and --seed')
+                         help='fleet file with a simulation, instead of --robots, --world, --policy ...')
     showing.add_argument('--time-limit', type=float, default=1800.0, metavar='S',
                          help='fail when the map is not complete by then [simulated s] (default: %(default)s)')
     showing.set_defaults(run=demo)
+
+
+def _add_tools(verbs: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
+    watching = verbs.add_parser('watch', help='show what a running fleet does, robot by robot')
+    watching.add_argument('--namespace', default='/fleet', help="of the fleet's topics (default: %(default)s)")
+    watching.add_argument('--period', type=float, default=2.0, metavar='S', help='between tables [s] (default: 2)')
+    watching.set_defaults(run=watch)
+    saving = verbs.add_parser('save', help='save the map of a running fleet for map_server')
+    saving.add_argument('path', metavar='PATH', help='PATH.png and PATH.yaml are written where the map node runs')
+    saving.add_argument('--timeout', type=float, default=10.0, metavar='S', help='[s] (default: %(default)s)')
+    saving.set_defaults(run=save)
+    listing = verbs.add_parser('parameters', help='list the ROS parameters of the nodes, with defaults and meaning')
+    listing.add_argument('nodes', nargs='*', metavar='NODE', help=', '.join(NODES))
+    listing.set_defaults(run=parameters)
 
 
 def _domain_of_environment() -> int | None:

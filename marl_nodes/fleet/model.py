@@ -67,6 +67,8 @@ class SimulationEntry:
         body: ``cylinder`` or ``wheeled``.
         seed: of sensor and wheel noise.
         real_time_factor: simulated seconds per second; 0 as fast as the robots answer.
+        drift_along: noise of odometry along the way [m per root of m].
+        drift_turn_rad: noise of its heading [rad per root of m].
     """
 
     world: str = 'office:1'
@@ -74,6 +76,8 @@ class SimulationEntry:
     body: str = 'cylinder'
     seed: int = 0
     real_time_factor: float = 1.0
+    drift_along: float = 0.0
+    drift_turn_rad: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,4 +71,5 @@ def simulation_node(fleet: Fleet) -> FleetNode:
         'robots': names, 'models': [fleet.robots[name].model for name in names],
         'stamped_cmd_vel': [fleet.robots[name].stamped_cmd_vel for name in names], 'starts': starts,
         'world': simulation.world, 'physics': simulation.physics, 'body': simulation.body,
-        'seed': simulation.seed, 'real_time_factor': simulation.real_time_factor}, stop_order=2)
+        'seed': simulation.seed, 'real_time_factor': simulation.real_time_factor,
+        'drift_along': simulation.drift_along, 'drift_turn_rad': simulation.drift_turn_rad}, stop_order=2)

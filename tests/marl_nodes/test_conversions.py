@@ -70,21 +70,22 @@ def test_an_unknown_activity_is_refused():
     assert refusal.value.reason == 'activity'
 
 
-@given(st.integers(-(2**31), 2**31 - 2), st.integers(0, 999_999_999))
+@given(st.integers(1 - 2**31, 2**31 - 2), st.integers(0, 999_999_999))
 def test_stamps_survive_to_a_microsecond(seconds, nanoseconds):
     stamp = conversions.stamp_of(conversions.seconds_of(Time(sec=seconds, nanosec=nanoseconds)))
     assert abs((stamp.sec - seconds) * 10**9 + stamp.nanosec - nanoseconds) <= 1000
 
 
-@pytest.mark.parametrize('time_s', [nan, inf, 2.0**31, -(2.0**31) - 1.0])
+@pytest.mark.parametrize('time_s', [nan, inf, 2.0**31, -(2.0**31)])
 def test_times_that_fit_no_stamp_are_refused(time_s):
     with pytest.raises(MessageError):
         conversions.stamp_of(time_s)
 
 
-def test_a_stamp_of_a_second_of_nanoseconds_is_refused():
+@pytest.mark.parametrize('stamp', [Time(sec=1, nanosec=1_000_000_000), Time(sec=2**31 - 1)])
+def test_impossible_stamps_are_refused(stamp):
     with pytest.raises(MessageError):
-        conversions.seconds_of(Time(sec=1, nanosec=1_000_000_000))
+        conversions.seconds_of(stamp)
 
 
 def test_rounding_up_to_a_whole_second_carries():

@@ -111,6 +111,10 @@ def test_killed_nodes_come_back_and_the_map_is_whole_again(start, ear, fleet_fil
     text = said(tmp_path)
     assert text.count('was ended by SIGKILL; starts again') == 2
 
+    saved = subprocess.run([*COMMAND, 'save', tmp_path / 'house'], timeout=60, check=False)
+    assert saved.returncode == 0
+    assert (read_map(tmp_path / 'house.yaml').classes == -1).sum() * 0.05**2 > 35.0
+
     children = children_of(fleet.pid)
     assert len(children) == 4
     fleet.send_signal(signal.SIGINT)

@@ -18,7 +18,7 @@ from marl_nodes import conversions, qos
 from marl_nodes.fleet_topics import KINDS, FleetTopics
 
 Measure = Callable[[NDArray[np.int8], float, float, float], float]
-"""Coverage [0..1] of classes, resolution [m], and origin x and y [m; map frame]."""
+"""How much a map shows, from its classes, resolution [m], and origin x and y [m; map frame]."""
 
 
 @dataclass
@@ -54,14 +54,15 @@ class Monitor(Node):
         time_s: simulated time of the newest message [s].
         records: by robot.
         map: newest map, None before the first.
-        coverage: (time [s], part of the truth that the map shows [0..1]) whenever the map changed.
+        coverage: (time [s], how much the map shows by the given measure) whenever the map changed.
         traffic: (time [s], bytes sent by all robots so far) at most once a simulated second.
         diagnostics: newest values by hardware id.
     """
 
     def __init__(self, robots: Sequence[str], fleet_namespace: str, map_frame: str, measure: Measure,
                  context: Context) -> None:
-        super().__init__('demo', context=context)
+        """Listen to these robots; to whoever speaks if none are given."""
+        super().__init__('monitor', context=context)
         self.time_s = 0.0
         self.records = {robot: RobotRecord() for robot in robots}
         self.map: Map | None = None
@@ -69,6 +70,7 @@ class Monitor(Node):
         self.traffic: list[tuple[float, int]] = [(0.0, 0)]
         self.diagnostics: dict[str, dict[str, str]] = {}
         self._measure = measure
+        self._is_open = not robots
         self._done_since_s: float | None = None
         self._fleet = FleetTopics(self, '', fleet_namespace, map_frame, self._hear, lambda error: None)
         self.create_subscription(OccupancyGrid, '/map', self._on_map, qos.LATCHED)
@@ -100,6 +102,8 @@ class Monitor(Node):
         return next((time_s for time_s, part in self.coverage if part >= coverage), None)
 
     def _hear(self, message: Message) -> None:
+        if self._is_open and isinstance(message, RobotStatus):
+            self.records.setdefault(message.robot, RobotRecord())
         record = self.records.get(message.robot)
         if record is None:
             return
