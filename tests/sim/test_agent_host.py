@@ -1,0 +1,130 @@
+"""Whole agents in simulation: they explore, over bad radio too, and as a PettingZoo environment."""
+
+import numpy as np
+import pytest
+from pettingzoo.test import parallel_api_test
+
+from marl_core.decision.policies import POLICIES, make_policy
+from marl_core.specs import OBSERVATION
+from marl_core.trace import TraceWriter, read_trace
+from marl_core.types import Twist
+from sim.agent_host import AgentHost, AgentHostConfig, SimulatedFleet
+from sim.channel import ChannelConfig
+from sim.coverage import COMPLETE, Coverage
+from sim.env import ExplorationEnv
+from sim.worlds import WorldSize, load_world
+
+SMALL = WorldSize(10.0, 8.0, 0.05)
+TASK = {'smallest_m': 9.0, 'largest_m': 11.0, 'random_start': 0.0, 'worlds': ['rooms']}
+BAD_RADIO = ChannelConfig(loss=0.3, duplication=0.1, delay_min_s=0.0, delay_max_s=2.0, range_m=6.0)
+
+
+def base_choices(observations: dict) -> dict[str, int]:
+    return {agent: int(np.argmax(np.where(seen['candidate_mask'], seen['base_logits'], -np.inf)))
+            for agent, seen in observations.items()}
+
+
+def coverage_of(fleet: SimulatedFleet, coverage: Coverage, row: int) -> float:
+    world = fleet.agents[row].world
+    return coverage.of(world.planning.state, world.bounds.planning_resolution_m, world.bounds.origin_x_m,
+                       world.bounds.origin_y_m)
+
+
+@pytest.mark.parametrize('physics', ['kinematic', 'pybullet'])
+def test_conforms_to_pettingzoo(physics: str) -> None:
+    parallel_api_test(ExplorationEnv(TASK, robots=2, host=AgentHost(AgentHostConfig(physics=physics))), num_cycles=30)
+
+
+def test_the_same_seed_gives_the_same_episode() -> None:
+    ends = []
+    for _ in range(2):
+        env = ExplorationEnv(TASK, robots=2, host=AgentHost(AgentHostConfig(channel=BAD_RADIO)))
+        observations, _ = env.reset(seed=3)
+        rewards = []
+        for _ in range(6):
+            if env.agents:
+                observations, reward, *_ = env.step(base_choices(observations))
+                rewards.append(reward)
+        ends.append((rewards, {name: array.copy() for name, array in env.host.observations.items()}))
+    assert ends[0][0] == ends[1][0]
+    assert all(np.array_equal(ends[0][1][spec.name], ends[1][1][spec.name]) for spec in OBSERVATION)
+
+
+@pytest.mark.parametrize('physics', ['kinematic', 'pybullet'])
+def test_the_base_rule_completes_an_episode(physics: str) -> None:
+    env = ExplorationEnv(TASK, robots=2, host=AgentHost(AgentHostConfig(physics=physics)))
+    observations, infos = env.reset(seed=5)
+    while env.agents:
+        observations, _, terminations, _, infos = env.step(base_choices(observations))
+    assert infos['robot_0']['complete']
+    assert all(terminations.values())
+    assert env.host.fleet.simulation.collisions == 0
+    assert 0.2 < infos['robot_0']['makespan_m'] / infos['robot_0']['reference_m'] < 4.0
+    assert env.state().shape == env.state_space.shape
+
+
+@pytest.mark.parametrize('policy', POLICIES)
+def test_every_policy_explores_alone_and_together(policy: str) -> None:
+    world = load_world('rooms:3', SMALL)
+    fleet = SimulatedFleet(world, ['a', 'b', 'c'], AgentHostConfig(), policy=lambda: make_policy(policy))
+    coverage = Coverage(world, radius_m=0.25)
+    while not fleet.is_done and fleet.simulation.time_s < 200.0:
+        fleet.tick()
+    assert fleet.is_done
+    assert min(coverage_of(fleet, coverage, row) for row in range(3)) >= COMPLETE
+    assert fleet.simulation.collisions == 0
+    assert all(agent.policy.failures == 0 for agent in fleet.agents)
+
+
+def test_bad_radio_delays_but_does_not_stop_it_and_maps_agree_in_the_end() -> None:
+    world = load_world('office:2', SMALL)
+    fleet = SimulatedFleet(world, ['a', 'b', 'c'], AgentHostConfig(channel=BAD_RADIO), seed=2)
+    while not fleet.is_done and fleet.simulation.time_s < 300.0:
+        fleet.tick()
+    assert fleet.is_done
+    fleet.channel.config = ChannelConfig()
+    for _ in range(300):
+        fleet.tick()
+    assert len({agent.world.replica.state_hash() for agent in fleet.agents}) == 1
+
+
+def test_a_robot_that_dies_does_not_stop_the_others() -> None:
+    world = load_world('office:2', SMALL)
+    fleet = SimulatedFleet(world, ['a', 'b', 'c'], AgentHostConfig())
+    for _ in range(50):
+        fleet.tick()
+    fleet.simulation.remove('a')
+    survivors = fleet.agents[1:]
+    for _ in range(2000):
+        fleet.tick()
+        if all(agent.activity.name == 'DONE' for agent in survivors):
+            break
+    coverage = Coverage(world, radius_m=0.25)
+    assert min(coverage_of(fleet, coverage, row) for row in (1, 2)) >= COMPLETE
+    assert fleet.simulation.collisions == 0
+
+
+def test_a_recorded_robot_commands_the_same_again(tmp_path) -> None:
+    world = load_world('rooms:3', SMALL)
+    fleet = SimulatedFleet(world, ['a', 'b'], AgentHostConfig(channel=BAD_RADIO), seed=4)
+    writer = TraceWriter(tmp_path / 'b.jsonl')
+    recorded = fleet.agents[1]
+    commands = []
+    for _ in range(200):
+        now_s = fleet.simulation.time_s
+        outboxes, both = [], np.zeros((2, 2))
+        for row, agent in enumerate(fleet.agents):
+            readings, inbox = fleet.simulation.readings()[row], fleet.channel.deliver(agent.name, now_s)
+            both[row], outbox = agent.tick(readings, inbox, now_s)
+            outboxes.append(outbox)
+            if agent is recorded:
+                commands.append(Twist(*both[row]))
+                writer.write(readings, inbox, now_s, commands[-1])
+        for agent, outbox in zip(fleet.agents, outboxes):
+            for message in outbox:
+                fleet.channel.send(agent.name, message, now_s, fleet.simulation.true_poses[:, :2])
+        fleet.simulation.step(both)
+    writer.close()
+    again = SimulatedFleet(world, ['a', 'b'], AgentHostConfig()).agents[1]
+    replayed = [again.tick(step.readings, step.inbox, step.now_s)[0] for step in read_trace(tmp_path / 'b.jsonl')]
+    assert replayed == commands
