@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 
 from marl_core.errors import SimulationError
 from marl_core.types import RobotModel
-from sim.urdf import LEFT_WHEEL, RIGHT_WHEEL, cylinder_urdf, wheeled_urdf
+from sim.urdf import LEFT_WHEEL, RIGHT_WHEEL, disc_urdf, wheeled_urdf
 from sim.worlds.boxes import faces
 from sim.worlds.world import World
 
-RATES_HZ = {'cylinder': 60.0, 'wheeled': 120.0}
-"""Physics steps per second by kind of body. At 60 Hz a cylinder sinks up to 7 mm into a wall that it is pushed at."""
+BODIES = ('cylinder', 'wheeled')
+
+RATE_HZ = 60.0
+"""Physics steps per second. Wheeled robots then drive within 1 % and turn within 4 % of what they are told (0.5 % at
+120 Hz), and what is pushed at a wall sinks into it by some millimetres."""
 
 RAMPS = 4
 """Pieces of a control period in which motors are told a new velocity."""
@@ -26,9 +29,11 @@ FACES_PER_MESH = 8192
 """A mesh holds at most 131072 corners."""
 
 WALL_HEIGHT_M = 4.0
-GROUND_GAP_M = 0.01
 TOUCH_M = 0.001
-"""Bodies touch when they are nearer than this."""
+"""Bodies touch when they are nearer than this (the engine begins to look at a pair at 0.02 m)."""
+
+LEVEL_M = 1e-4
+"""Discs that are higher or lower are put back: pushed spheres would pass over each other."""
 
 MOTOR_RESERVE = 2.0
 """Torque of a wheel's motor over what the model's accelerations need."""
@@ -49,18 +54,18 @@ class PhysicsBodies:
             models: one per robot.
             poses: starts [m, m, rad; map frame]. Shape: (N, 3).
             body: ``cylinder`` (a disc, moved by velocity) or ``wheeled`` (two driven wheels, two casters).
-            rate_hz: physics steps per second, None: RATES_HZ.
+            rate_hz: physics steps per second, None: RATE_HZ.
 
         Raises:
             SimulationError: unknown body, or PyBullet has no client left.
         """
-        if body not in RATES_HZ:
-            raise SimulationError(f'unknown body {body!r}; valid: {", ".join(RATES_HZ)}')
+        if body not in BODIES:
+            raise SimulationError(f'unknown body {body!r}; valid: {", ".join(BODIES)}')
         self._client = pybullet.connect(pybullet.DIRECT)
         if self._client < 0:
             raise SimulationError('PyBullet gave no client; close simulations that are no longer used')
         self._close = weakref.finalize(self, pybullet.disconnect, self._client)
-        self._models, self._wheeled, self._rate_hz = list(models), body == 'wheeled', rate_hz or RATES_HZ[body]
+        self._models, self._wheeled, self._rate_hz = list(models), body == 'wheeled', rate_hz or RATE_HZ
         self._limits = np.array([(model.max_linear_mps, model.max_angular_radps) for model in models])
         self._rates = np.array([(model.max_linear_acceleration_mps2, model.max_angular_acceleration_radps2)
                                 for model in models])
@@ -126,13 +131,13 @@ class PhysicsBodies:
         self._close()
 
     def _spawn(self, model: RobotModel, pose: NDArray[np.float64]) -> int:
-        z_m = model.wheel_radius_m if self._wheeled else GROUND_GAP_M
+        z_m = model.wheel_radius_m if self._wheeled else 0.0
         with NamedTemporaryFile('w', suffix='.urdf', encoding='utf-8') as file:
-            file.write(wheeled_urdf(model) if self._wheeled else cylinder_urdf(model))
+            file.write(wheeled_urdf(model) if self._wheeled else disc_urdf(model))
             file.flush()
             body = pybullet.loadURDF(file.name, (float(pose[0]), float(pose[1]), z_m),
                                      pybullet.getQuaternionFromEuler((0.0, 0.0, float(pose[2]))),
-                                     flags=pybullet.URDF_USE_INERTIA_FROM_FILE | pybullet.URDF_USE_IMPLICIT_CYLINDER,
+                                     flags=pybullet.URDF_USE_INERTIA_FROM_FILE,
                                      physicsClientId=self._client)
         for link in range(-1, pybullet.getNumJoints(body, physicsClientId=self._client)):
             pybullet.changeDynamics(body, link, linearDamping=0.0, angularDamping=0.0, jointDamping=0.0,
@@ -189,6 +194,10 @@ class PhysicsBodies:
         state = [nowhere if body is None else pybullet.getBasePositionAndOrientation(body, self._client)
                  for body in self._bodies]
         places = np.array([place for place, _ in state])
+        if not self._wheeled:
+            for index in np.flatnonzero(abs(places[:, 2]) > LEVEL_M):
+                (x_m, y_m, _), turn = state[index]
+                pybullet.resetBasePositionAndOrientation(self._bodies[index], (x_m, y_m, 0.0), turn, self._client)
         qx, qy, qz, qw = np.array([turn for _, turn in state]).T
         heading = np.arctan2(2.0 * (qw * qz + qx * qy), 1.0 - 2.0 * (qy * qy + qz * qz))
         turned = (heading - self.poses[:, 2] + np.pi) % (2.0 * np.pi) - np.pi
