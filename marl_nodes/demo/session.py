@@ -29,7 +29,7 @@ require_simulator()
 from sim.coverage import COMPLETE, Coverage  # noqa: E402 - found by the line above.
 from sim.worlds import load_world  # noqa: E402
 
-PUBLISH_PERIOD_S = 0.25
+PUBLISH_PERIOD_S = 0.1
 """Of the map [s; wall clock]: the simulation may run many times faster than the clock on the wall."""
 SETTLE_S = 5.0
 """A fleet is done when every robot has said so for this long [s; simulated]."""

@@ -8,8 +8,9 @@ from marl_coordination.srv import GetCoverage, SaveMap
 from nav_msgs.msg import OccupancyGrid
 
 from marl_core.mapping.bounds import MapBounds, MapConfig
+from marl_core.mapping.layers import Urgency
 from marl_core.mapping.map_server import read_map
-from marl_core.mapping.replica import Replica
+from marl_core.mapping.replica import Replica, ReplicaConfig
 from marl_core.types import LayerId, MapDigest
 from marl_nodes import conversions, qos
 
@@ -23,7 +24,7 @@ class Writer:
     def __init__(self, ear, name):
         self.ear, self.name = ear, name
         self.layer = LayerId(name, 1)
-        self.replica = Replica(BOUNDS, name, self.layer)
+        self.replica = Replica(BOUNDS, name, self.layer, ReplicaConfig(urgency=Urgency(hold_cells=1)))
         self.classes = np.zeros(BOUNDS.shape, np.int8)
 
     def draw(self, row, column, height, width, value):
@@ -94,10 +95,10 @@ def test_the_map_of_two_robots_is_published_saved_and_measured(ear, start, tmp_p
     assert (image.classes == 1).sum() == 20
     assert (image.classes == -1).sum() == 225
 
-    change = one.draw(3, 3, 1, 1, 1)
-    ear.until(lambda: any(100 in update.data[:32 * 8] for update in updates), also=lambda: one.say(change))
+    change = one.draw(12, 0, 20, 31, 1)
+    ear.until(lambda: updates, also=lambda: one.say(change))
     assert (updates[-1].x, updates[-1].y, updates[-1].width, updates[-1].height) == (0, 0, 32, 32)
-    assert updates[-1].data[3 * 32 + 3] == 100
+    assert list(updates[-1].data[12 * 32:13 * 32]) == [100] * 31 + [-1]
 
 
 def test_a_restarted_map_node_remembers_and_refills_who_comes_late(ear, start, state_path):
