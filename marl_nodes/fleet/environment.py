@@ -26,9 +26,11 @@ def ros_environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
         raise ConfigError('rclpy is not installed: source a ROS 2, or `pip install --group ros` in the checkout')
     if importlib.util.find_spec('marl_coordination') is None:
         raise ConfigError('the messages of marl_coordination are not built: `pip install .` in the checkout')
-    if Path(found.origin).is_relative_to(sys.prefix):
-        libraries = [str(Path(sys.prefix) / 'lib'), *environment.get('LD_LIBRARY_PATH', '').split(os.pathsep)]
-        environment['LD_LIBRARY_PATH'] = os.pathsep.join(dict.fromkeys(filter(None, libraries)))
+    packages = Path(found.origin).parents[1]
+    if packages.is_relative_to(sys.prefix):
+        present = list(filter(None, environment.get('LD_LIBRARY_PATH', '').split(os.pathsep)))
+        needed = map(str, (Path(sys.prefix) / 'lib', *sorted(packages.glob('ros_*.libs'))))
+        environment['LD_LIBRARY_PATH'] = os.pathsep.join([*(path for path in needed if path not in present), *present])
         environment.setdefault('AMENT_PREFIX_PATH', sys.prefix)
     return environment
 
@@ -40,7 +42,8 @@ def restart_in_ros_environment() -> None:
         ConfigError: there is no ROS 2.
     """
     environment = ros_environment()
-    changed = any(environment.get(name) != os.environ.get(name) for name in ('LD_LIBRARY_PATH', 'AMENT_PREFIX_PATH'))
-    if changed and _RESTARTED not in os.environ:
+    restart = environment.get('LD_LIBRARY_PATH') != os.environ.get('LD_LIBRARY_PATH')
+    os.environ.update(environment)
+    if restart and _RESTARTED not in os.environ:
         sys.stdout.flush()
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**environment, _RESTARTED: '1'})
