@@ -107,21 +107,45 @@ def stop_at_discs(beams: int, x: float, y: float, discs: NDArray[np.float64], sc
     """End beams that ended inside a disc where they enter it, without a hit.
 
     Args:
+        beams: how many beams of the buffers are in use; at equal angles, within one turn.
+        x, y: of the lidar [cells].
         discs: x, y and radius [cells]. Shape: (n, 3).
     """
-    reach, is_hit = scratch.reach, scratch.is_hit
     direction_x, direction_y = scratch.direction[0], scratch.direction[1]
+    first_x, first_y, increment_rad = direction_x[0], direction_y[0], 2.0 * np.pi
+    if beams > 1:
+        increment_rad = np.arctan2(first_x * direction_y[1] - first_y * direction_x[1],
+                                   first_x * direction_x[1] + first_y * direction_y[1])
+    side, increment_rad = (1.0 if increment_rad > 0.0 else -1.0), max(abs(increment_rad), 1e-9)
     for disc in range(discs.shape[0]):
         to_x, to_y, radius = discs[disc, 0] - x, discs[disc, 1] - y, discs[disc, 2]
-        for k in range(beams):
-            if is_hit[k] == 0:
-                continue
-            along = direction_x[k] * to_x + direction_y[k] * to_y
-            beside_squared = to_x * to_x + to_y * to_y - along * along
-            if beside_squared < radius * radius:
-                half_chord = np.sqrt(radius * radius - beside_squared)
-                if along - half_chord <= reach[k] <= along + half_chord:
-                    reach[k], is_hit[k] = max(along - half_chord, 0.0), 0
+        apart = np.hypot(to_x, to_y)
+        if apart <= radius:
+            _stop_at_disc(0, beams, to_x, to_y, radius, scratch)
+            continue
+        # only the beams that point at it, counted from the first one, this turn and the next
+        center_rad = side * np.arctan2(first_x * to_y - first_y * to_x, first_x * to_x + first_y * to_y)
+        half_rad = np.arcsin(radius / apart)
+        for turn_rad in (0.0, 2.0 * np.pi):
+            begin = max(int((center_rad + turn_rad - half_rad) / increment_rad) - 1, 0)
+            end = min(int((center_rad + turn_rad + half_rad) / increment_rad) + 2, beams)
+            _stop_at_disc(begin, end, to_x, to_y, radius, scratch)
+
+
+@njit(cache=True, nogil=True)
+def _stop_at_disc(begin: int, end: int, to_x: float, to_y: float, radius: float, scratch: ScanScratch) -> None:
+    """``stop_at_discs`` for some beams and one disc, given relative to the lidar [cells]."""
+    reach, is_hit = scratch.reach, scratch.is_hit
+    direction_x, direction_y = scratch.direction[0], scratch.direction[1]
+    for k in range(begin, end):
+        if is_hit[k] == 0:
+            continue
+        along = direction_x[k] * to_x + direction_y[k] * to_y
+        beside_squared = to_x * to_x + to_y * to_y - along * along
+        if beside_squared < radius * radius:
+            half_chord = np.sqrt(radius * radius - beside_squared)
+            if along - half_chord <= reach[k] <= along + half_chord:
+                reach[k], is_hit[k] = max(along - half_chord, 0.0), 0
 
 
 @njit(cache=True, nogil=True)
