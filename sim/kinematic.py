@@ -165,10 +165,13 @@ class BatchedExploration:
         self._free_cells = np.array([_map_cells(world, shape, config.map_resolution_m) for world in worlds])
         self._setting = _make_setting(worlds, model, robots, shape, config)
         self._teams = _make_teams(environments, len(worlds), robots, model.lidar.beams, shape, config.frontiers)
-        for name in ('poses', 'twists', 'collisions', 'ranges_m', 'classes', 'log_odds', 'frontier_cells',
-                     'frontier_sizes', 'frontier_counts', 'steps'):
-            setattr(self, name, getattr(self._teams, name))
+        teams = self._teams
+        self.poses, self.twists, self.collisions, self.steps = teams.poses, teams.twists, teams.collisions, teams.steps
+        self.ranges_m, self.log_odds, self.classes = teams.ranges_m, teams.log_odds, teams.classes
+        self.frontier_cells, self.frontier_sizes = teams.frontier_cells, teams.frontier_sizes
+        self.frontier_counts = teams.frontier_counts
         self.map_origin_m = self._setting.map_origin
+        self._all = np.arange(environments)
         self._random = np.random.default_rng([seed, 0xBA7C])
         self.reset()
 
@@ -184,13 +187,13 @@ class BatchedExploration:
         Args:
             environments: indices; None: all.
         """
-        teams = np.arange(len(self._teams.world)) if environments is None else np.asarray(environments, np.int64)
+        teams = self._all if environments is None else np.asarray(environments, np.int64)
         self._teams.poses[teams] = self._starts[self._teams.world[teams]]
         for array in (self._teams.twists, self._teams.collisions, self._teams.log_odds, self._teams.classes,
                       self._teams.steps, self._teams.frontier_counts):
             array[teams] = 0
         self._teams.known_window[teams] = _EMPTY
-        _look_around(teams, self._teams, self._setting, self._random)
+        _advance(teams, False, self._teams.twists, self._teams, self._setting, self._random)
 
     def step(self, commands: NDArray[np.float64]) -> None:
         """Drive, look, map and list frontiers.
@@ -203,7 +206,8 @@ class BatchedExploration:
         """
         if np.shape(commands) != self._teams.twists.shape:
             raise SimulationError(f'commands must have shape {self._teams.twists.shape}, got {np.shape(commands)}')
-        _step(np.ascontiguousarray(commands, np.float64), self._teams, self._setting, self._random)
+        _advance(self._all, True, np.ascontiguousarray(commands, np.float64), self._teams, self._setting,
+                 self._random)
 
 
 _EMPTY = (1 << 30, 0, 1 << 30, 0)
@@ -211,26 +215,19 @@ _EMPTY = (1 << 30, 0, 1 << 30, 0)
 
 
 @njit(cache=True, nogil=True)
-def _step(commands: NDArray[np.float64], teams: _Teams, setting: _Setting, random: np.random.Generator) -> None:
-    """One control period of all teams."""
-    for e in range(commands.shape[0]):
-        drive(teams.poses[e], teams.twists[e], commands[e], setting.limits, setting.step_s,
-              setting.clearance_m[teams.world[e]], setting.clearance_origin, setting.world_resolution_m,
-              teams.collisions[e])
-        teams.steps[e] += 1
+def _advance(chosen: NDArray[np.int64], driving: bool, commands: NDArray[np.float64], teams: _Teams,
+             setting: _Setting, random: np.random.Generator) -> None:
+    """One control period of the chosen teams; or, not driving, the look round at their starts."""
+    for e in chosen:
+        if driving:
+            drive(teams.poses[e], teams.twists[e], commands[e], setting.limits, setting.step_s,
+                  setting.clearance_m[teams.world[e]], setting.clearance_origin, setting.world_resolution_m,
+                  teams.collisions[e])
+            teams.steps[e] += 1
         _sense(e, teams, setting, random)
         _map(e, teams, setting)
         if teams.steps[e] % setting.frontier_every == 0:
             _list_frontiers(e, teams, setting)
-
-
-@njit(cache=True, nogil=True)
-def _look_around(chosen: NDArray[np.int64], teams: _Teams, setting: _Setting, random: np.random.Generator) -> None:
-    """What a step does after driving, frontiers included, for some teams."""
-    for e in chosen:
-        _sense(e, teams, setting, random)
-        _map(e, teams, setting)
-        _list_frontiers(e, teams, setting)
 
 
 @njit(cache=True, nogil=True)
