@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-JUMP_M = 0.2
+JUMP_M = 0.15
 """Ranges of neighbouring beams that differ by more may be two surfaces: between them only the nearer range is free."""
 
 JOINED_RAD = 0.06
