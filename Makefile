@@ -7,6 +7,7 @@ WORLD ?= office:1
 POLICY ?= models/exported/coordinator.onnx
 SEED ?= 0
 SPEED ?= 0
+PHYSICS ?= pybullet
 
 .PHONY: help demo test test-slow check bench setup system warm clean train
 
@@ -14,7 +15,8 @@ help:  ## show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 demo: setup  ## set everything up, then let four simulated robots map a building
-	$(RUN) marl_fleet demo --robots $(ROBOTS) --world $(WORLD) --policy $(POLICY) --seed $(SEED) --speed $(SPEED)
+	$(RUN) marl_fleet demo --robots $(ROBOTS) --world $(WORLD) --policy $(POLICY) --physics $(PHYSICS) \
+		--seed $(SEED) --speed $(SPEED)
 
 test: setup  ## every fast test: at most 10 minutes on 2 cores
 	$(RUN) OMP_NUM_THREADS=1 python -m pytest -q
@@ -25,9 +27,10 @@ check: setup  ## style, types of imports, duplicated names
 bench: setup $(VENV)/.bench  ## measure every number that the README claims (alone on the machine)
 	$(RUN) OMP_NUM_THREADS=1 python -m benchmarks
 
-train: setup  ## train the policy, evaluate it on held-back worlds, export it
-	$(RUN) python -m sim train --config config/training/quick.yaml --output runs/train
-	$(RUN) python -m sim export runs/train --output models/exported/coordinator.onnx
+train: setup  ## train the shipped policy from nothing, evaluate it on held-back worlds, export it
+	$(RUN) python -m sim train --config config/training/coordinator.yaml --output runs/coordinator
+	$(RUN) python -m sim evaluate runs/coordinator --episodes 400 --output runs/coordinator/evaluation.json
+	$(RUN) python -m sim export runs/coordinator --evaluation runs/coordinator/evaluation.json
 
 setup: system $(VENV)/.ready
 

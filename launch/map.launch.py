@@ -1,6 +1,7 @@
 """Start the map node of a fleet, anywhere in its network; robots do not need it."""
 
 from launch import LaunchDescription
+
 from marl_nodes.fleet.launching import fleet_launch
 from marl_nodes.fleet.nodes import map_node
 

@@ -1,9 +1,9 @@
 """Start one robot of a fleet, on the robot's own computer: robot:=robot_1."""
 
+from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument
 from launch.substitutions import LaunchConfiguration
 
-from launch import LaunchContext, LaunchDescription
 from marl_core.errors import ConfigError
 from marl_nodes.fleet.launching import fleet_launch
 from marl_nodes.fleet.model import Fleet

@@ -1,6 +1,7 @@
 """Start the simulator of a fleet alone: bases and lidars to try other nodes on."""
 
 from launch import LaunchContext, LaunchDescription
+
 from marl_core.errors import ConfigError
 from marl_nodes.fleet.launching import fleet_launch
 from marl_nodes.fleet.model import Fleet

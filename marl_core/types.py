@@ -192,7 +192,7 @@ class RobotStatus:
     @property
     def size_bytes(self) -> int:
         """Bytes charged to the sender's budget."""
-        return HEADER_BYTES + 24
+        return HEADER_BYTES + 41 + len(self.robot)
 
     @property
     def has_goal(self) -> bool:

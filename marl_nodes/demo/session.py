@@ -57,7 +57,7 @@ class DemoOptions:
     robots: int = 4
     world: str = 'office:1'
     policy: str = 'minpos'
-    physics: str = 'kinematic'
+    physics: str = 'pybullet'
     seed: int = 0
     speed: float = 0.0
     output: str = ''
@@ -108,7 +108,7 @@ def fleet_of(options: DemoOptions) -> Fleet:
         policy = str(Path(options.policy).resolve()) if options.policy.endswith('.onnx') else options.policy
         world = str(Path(options.world).resolve()) if '.yaml' in options.world else options.world
         fleet = Fleet({f'robot_{number + 1}': RobotEntry(policy=policy) for number in range(options.robots)},
-                      simulation=SimulationEntry(world, options.physics, seed=options.seed,
+                      simulation=SimulationEntry(world, options.physics, body='wheeled', seed=options.seed,
                                                  real_time_factor=options.speed))
     require_correct(fleet, options.fleet or 'demo')
     return replace(fleet, map=replace(fleet.map, enabled=True))

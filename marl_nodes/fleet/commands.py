@@ -16,6 +16,8 @@ from marl_nodes.fleet.nodes import FleetNode, nodes_of
 from marl_nodes.fleet.processes import process_specs
 from marl_nodes.fleet.supervisor import Restart, RestartPolicy, Supervisor
 
+SHIPPED_POLICY = Path(__file__).resolve().parents[2] / 'models' / 'exported' / 'coordinator.onnx'
+
 DESCRIPTION = """\
 Start and check fleets of robots that explore and map together.
 
@@ -174,10 +176,10 @@ def _add_demo(verbs: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> N
     showing.add_argument('--robots', type=int, default=4, metavar='N', help='default: %(default)s')
     showing.add_argument('--world', default='office:1', help='generator:seed, or the YAML file of a map for '
                                                              'map_server (default: %(default)s)')
-    showing.add_argument('--policy', default='minpos', help='nearest, burgard, minpos, hungarian, voronoi, mtsp, or '
-                                                            'a model that ends in .onnx (default: %(default)s)')
-    showing.add_argument('--physics', default='kinematic', choices=['kinematic', 'pybullet'],
-                         help='default: %(default)s')
+    showing.add_argument('--policy', default=str(SHIPPED_POLICY), help='nearest, burgard, minpos, hungarian, voronoi, '
+                         'mtsp, or a model that ends in .onnx (default: the one in models/exported)')
+    showing.add_argument('--physics', default='pybullet', choices=['kinematic', 'pybullet'],
+                         help='default: %(default)s, with wheeled robots')
     showing.add_argument('--seed', type=int, default=0, help='of sensor and wheel noise (default: %(default)s)')
     showing.add_argument('--speed', type=float, default=0.0, metavar='FACTOR',
                          help='simulated seconds per second; 0, the default: as fast as the robots answer')

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
+from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
-from launch import LaunchContext, LaunchDescription
 from marl_nodes.fleet.model import Fleet, load_fleet, require_correct
 from marl_nodes.fleet.nodes import FleetNode
 

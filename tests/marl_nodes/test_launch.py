@@ -7,9 +7,9 @@ import pytest
 
 pytest.importorskip('launch_ros', reason='launch_ros is not installed: it comes with a ROS 2 from packages')
 
+from launch import LaunchContext  # noqa: E402
 from launch.actions import DeclareLaunchArgument, OpaqueFunction  # noqa: E402
 
-from launch import LaunchContext  # noqa: E402
 from marl_core.errors import ConfigError  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
