@@ -284,12 +284,12 @@ def example_observation(candidates: int, robots: int, seed: int = 0, batch: int 
     fleet = uniform('team', -10.0, 10.0)
     fleet[..., Team.HAS_GOAL] = (fleet[..., Team.HAS_GOAL] > 0).float()
     fleet[..., Team.DISTANCE_TO_GO_M:].abs_()
-    between = uniform('candidate_distances_m', 0.0, FAR_M)
+    between = uniform('candidate_distances_m', 0.0, 100.0)
     between = (between + between.transpose(-1, -2)) / 2 * (1 - torch.eye(candidates))
     return {'candidates': table, 'candidate_mask': torch.ones(leading + (candidates,), dtype=torch.bool),
             'candidate_distances_m': between, 'team': fleet,
             'team_mask': torch.ones(leading + (robots,), dtype=torch.bool),
-            'team_distances_m': uniform('team_distances_m', 0.0, FAR_M),
+            'team_distances_m': uniform('team_distances_m', 0.0, 100.0),
             'base_logits': uniform('base_logits', -8.0, 0.0), 'sensor_range_m': uniform('sensor_range_m', 4.0, 12.0)}
 
 

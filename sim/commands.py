@@ -18,6 +18,7 @@ from marl_core.errors import ConfigError, TrainingError
 from models.coordinator import Coordinator
 from sim.learning import curves, evaluation
 from sim.learning import export as exporting
+from sim.learning.checkpoint import git_commit
 from sim.learning.environments import make_environment
 from sim.learning.rollout import Decide, Player, Plays, Processes, Source, Ticket
 from sim.learning.trainer import Trainer, TrainingConfig, load_actor, plain, source_of
@@ -68,7 +69,7 @@ def evaluate(options: argparse.Namespace) -> int:
     if options.output:
         evaluation.write(options.output, rows, {
             'episodes': options.episodes, 'first_seed': options.first, 'environment': config.environment,
-            'environment_options': plain(config)['environment_options'], 'git_commit': exporting.git_commit(),
+            'environment_options': plain(config)['environment_options'], 'git_commit': git_commit(),
             'scores': {labels[name]: values for name, values in results.items()}})
     return 0
 
@@ -81,7 +82,8 @@ def export(options: argparse.Namespace) -> int:
     evaluated = None if options.evaluation is None else _evaluation(options.evaluation)
     score = None if evaluated is None else {key: value for key, value in evaluated.items() if key != 'scores'}
     entry = exporting.export(actor, options.output, {
-        'training': {'iteration': content['iteration'], 'seed': config.seed, 'best_held_back': content['best'],
+        'training': {'iteration': content['iteration'], 'seed': config.seed,
+                     'git_commit': content.get('git_commit', 'unknown'), 'best_held_back': content['best'],
                      'config': plain(config)}, 'evaluation': score})
     card = options.output.parent / 'README.md'
     card.write_text(exporting.model_card(entry, evaluated), encoding='utf-8')

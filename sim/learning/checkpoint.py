@@ -3,6 +3,7 @@
 import io
 import os
 import random
+import subprocess
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -66,3 +67,16 @@ def restore_random_states(states: dict[str, Any]) -> None:
     torch.set_rng_state(states['torch'])
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
     random.setstate((version, tuple(words), python_gauss))
+
+
+def git_commit() -> str:
+    """Commit of the checkout, with ``+`` if files differ from it; ``unknown`` outside git."""
+    folder = Path(__file__).parent
+    try:
+        commit = subprocess.run(['git', 'rev-parse', '--short=12', 'HEAD'], cwd=folder, capture_output=True,
+                                text=True, check=True).stdout.strip()
+        changed = subprocess.run(['git', 'status', '--porcelain', '--untracked-files=no'], cwd=folder,
+                                 capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return 'unknown'
+    return commit + ('+' if changed else '')

@@ -1,7 +1,6 @@
 """From a checkpoint to a file that a robot can trust: ONNX, manifest, numeric check and model card."""
 
 import json
-import subprocess
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ import torch
 from marl_core.decision.policies.onnx import MANIFEST_KEY, OnnxPolicy, manifest
 from marl_core.errors import TrainingError
 from models.coordinator import Coordinator, example_observation
+from sim.learning.checkpoint import git_commit
 
 TOLERANCE = 1e-4
 """Largest difference of a logit between torch and onnxruntime."""
@@ -116,8 +116,8 @@ def model_card(entry: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -
         f'| onnxruntime against torch, {len(CHECKED_SIZES)} sizes | largest difference '
         f'{entry["largest_difference"]:.1e} |',
         f'| Trained | {training.get("iteration", "?")} iterations, seed {training.get("seed", "?")}, '
-        f'commit `{entry["git_commit"]}` |',
-        f'| Exported | {entry["exported"]} |', '']
+        f'commit `{training.get("git_commit", "?")}` |',
+        f'| Exported | {entry["exported"]}, commit `{entry["git_commit"]}` |', '']
     if evaluation is None:
         lines += ['Not evaluated. Run `python -m sim evaluate` and export again with `--evaluation`.', '']
         return '\n'.join(lines)
@@ -131,19 +131,6 @@ def model_card(entry: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -
         lines.append(f'| {row["policy"]} | {_interval(row["mean"], 1)} | {_interval(row["ratio"], 3)} | '
                      f'{_interval(row["iqm_ratio"], 3)} | {100 * row["better"]:.0f} % | {row["dropped"]} |')
     return '\n'.join([*lines, '', f'Environment: `{json.dumps(evaluation["environment_options"])}`', ''])
-
-
-def git_commit() -> str:
-    """Commit of the checkout, with ``+`` if files differ from it; ``unknown`` outside git."""
-    folder = Path(__file__).parent
-    try:
-        commit = subprocess.run(['git', 'rev-parse', '--short=12', 'HEAD'], cwd=folder, capture_output=True,
-                                text=True, check=True).stdout.strip()
-        changed = subprocess.run(['git', 'status', '--porcelain', '--untracked-files=no'], cwd=folder,
-                                 capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return 'unknown'
-    return commit + ('+' if changed else '')
 
 
 def _session(path: str | Path) -> onnxruntime.InferenceSession:

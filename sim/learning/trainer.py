@@ -121,7 +121,7 @@ class Trainer:
         """Write everything that training goes on from."""
         checkpoint.save(path, {'config': plain(self.config), 'iteration': self.iteration, 'best': self.best,
                                'reference_metrics': self.reference_metrics, 'learner': self.learner.state_dict(),
-                               'random': checkpoint.random_states()})
+                               'random': checkpoint.random_states(), 'git_commit': checkpoint.git_commit()})
 
     def _iterate(self, players: Processes) -> dict[str, float]:
         config, begun = self.config, time.monotonic()
