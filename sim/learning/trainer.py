@@ -81,6 +81,7 @@ class Trainer:
             raise TrainingError(f'unknown algorithm {config.algorithm!r}; known: {", ".join(ALGORITHMS)}')
         self.config, self.folder = config, Path(folder)
         self.learner = build_learner(config)
+        self.git_commit = checkpoint.git_commit()
         self.iteration = 0
         self.best: float | None = None
         self.reference_metrics: list[float] = []
@@ -121,7 +122,7 @@ class Trainer:
         """Write everything that training goes on from."""
         checkpoint.save(path, {'config': plain(self.config), 'iteration': self.iteration, 'best': self.best,
                                'reference_metrics': self.reference_metrics, 'learner': self.learner.state_dict(),
-                               'random': checkpoint.random_states(), 'git_commit': checkpoint.git_commit()})
+                               'random': checkpoint.random_states(), 'git_commit': self.git_commit})
 
     def _iterate(self, players: Processes) -> dict[str, float]:
         config, begun = self.config, time.monotonic()

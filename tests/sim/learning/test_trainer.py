@@ -52,6 +52,8 @@ def test_resumed_run_is_bit_exact(tmp_path):
         pass
     whole, again = (checkpoint.load(tmp_path / name / 'last.ckpt') for name in ('whole', 'halves'))
     assert whole['iteration'] == 4
+    assert whole.pop('git_commit')
+    assert again.pop('git_commit')  # a commit may have been made in between
     assert _same(whole, again)
     other = Trainer(replace(MATCHING, seed=2), tmp_path / 'other')
     for _ in other.run():
