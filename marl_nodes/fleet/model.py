@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from marl_core.config import from_mapping, load
+from marl_core.decision.policies import POLICIES
 from marl_core.errors import ConfigError
 from marl_core.types import RobotModel
 
@@ -144,6 +145,8 @@ def check_fleet(fleet: Fleet) -> tuple[str, ...]:
             problems.append(f'{name}: {error}')
         if robot.policy.endswith('.onnx') and not Path(robot.policy).is_file():
             problems.append(f'{name}: policy {robot.policy} does not exist')
+        elif not robot.policy.endswith('.onnx') and robot.policy not in POLICIES:
+            problems.append(f'{name}: unknown policy {robot.policy!r}; valid: {", ".join(POLICIES)}, or an .onnx file')
         if robot.start is None and fleet.simulation is None:
             problems.append(f'{name}: a real robot needs its start: [x, y, heading] in the frame {fleet.map_frame}')
     for (first, one), (second, other) in combinations(fleet.robots.items(), 2):
