@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import hypot, nan
+from math import hypot, inf, nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,24 @@ NOWHERE = np.empty((0, 2))
 
 
 @dataclass(frozen=True, slots=True)
-class NavigationConfig:
-    """Settings of following, of noticing a block, and of safety."""
+class EscapeConfig:
+    """How a robot frees itself that came too near to something, such as the jamb of a door.
 
+    Attributes:
+        after_s: so long must the safety filter have held the robot back [s].
+        for_s: how long it drives the other way [s]. speed_mps: how fast [m/s].
+    """
+
+    after_s: float = 0.8
+    for_s: float = 1.5
+    speed_mps: float = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class NavigationConfig:
+    """Settings of following, of freeing itself, of noticing a block, and of safety."""
+
+    escape: EscapeConfig = field(default_factory=EscapeConfig)
     follower: FollowerConfig = field(default_factory=FollowerConfig)
     blocked: BlockedConfig = field(default_factory=BlockedConfig)
     safety: SafetyConfig = field(default_factory=SafetyConfig)
@@ -44,6 +59,8 @@ class Navigator:
         self._safety = SafetyFilter(self._model, self._config.safety)
         self._monitor = BlockedMonitor(self._name, self._model.radius_m, self._config.blocked)
         self._waypoints_m = NOWHERE
+        self._held_since_s = inf
+        self._escapes_until_s = -inf
         self.advice = Advice.PROCEED
         self.reason = ''
         self.distance_to_go_m = nan
@@ -72,8 +89,22 @@ class Navigator:
         self.advice = self._monitor.update(now_s, pose, wanted, self.distance_to_go_m, teammates)
         if self.advice is Advice.YIELD and self._monitor.blocker is not None:
             wanted = yield_command(pose, self._monitor.blocker, self._model, self._config.blocked)
+        elif now_s < self._escapes_until_s:
+            wanted = Twist(-self._config.escape.speed_mps, 0.0)
         near = teammates_in_base(teammates, pose, now_s, self._config.safety)
         command, self.reason = self._safety.filter(wanted, scan, now_s, twist, near)
+        self._notice_hold(now_s, wanted, command)
         if command != wanted:
             self._follower.last_command = command  # accelerate from what the wheels were told
         return command if command != STOP else STOP
+
+    def _notice_hold(self, now_s: float, wanted: Twist, command: Twist) -> None:
+        """Begin to back off when something other than a teammate has held the robot for long enough."""
+        is_held = wanted.linear_mps > 0.0 and command.linear_mps <= 0.0 and self.reason == 'obstacle'
+        if not is_held:
+            self._held_since_s = inf
+            return
+        self._held_since_s = min(self._held_since_s, now_s)
+        if now_s - self._held_since_s >= self._config.escape.after_s:
+            self._held_since_s = inf
+            self._escapes_until_s = now_s + self._config.escape.for_s
