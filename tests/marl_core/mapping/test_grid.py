@@ -208,3 +208,33 @@ def test_any_scan_leaves_a_sound_map(ranges, x_m, y_m, heading_rad, increment_ra
     assert not occupancy._scratch.crossings.any()
     known = (occupancy.classes != 0).reshape(BOUNDS.tiles_y, 32, BOUNDS.tiles_x, 32).any(axis=(1, 3))
     assert occupancy.take_changed().tolist() == np.argwhere(known).tolist()
+
+
+READINGS = st.one_of(st.floats(0.125, 8.0, width=32),
+                     st.sampled_from([np.nan, np.inf, -np.inf, -1.0, 0.0, 1e-40, 8.0, np.float32(3e38)]))
+NEAR_BOUNDS = st.one_of(st.floats(-15.0, 15.0), st.sampled_from([-6.4, 6.4, -6.4000001, 6.3999999, 1e9, -1e300]))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(READINGS, max_size=400), NEAR_BOUNDS, NEAR_BOUNDS, st.floats(-1e6, 1e6), st.floats(0.2, 50.0),
+       st.sampled_from([0.5, 3.0, 30.0]))
+def test_nothing_is_written_outside_the_window_of_a_scan(ranges, x_m, y_m, heading_rad, range_max_m, known_range_m):
+    occupancy = OccupancyMap(BOUNDS, MapConfig(width_m=12.8, height_m=12.8, known_range_m=known_range_m))
+    guard, rows = 40, BOUNDS.shape[0]
+    evidence, classes = (np.full((rows + 2 * guard, BOUNDS.shape[1]), 7, np.int8) for _ in range(2))
+    occupancy.log_odds, occupancy.classes = evidence[guard:-guard], classes[guard:-guard]
+    occupancy.classes[:] = 0
+    scan = LaserScan(0.0, -np.pi, 2.0 * np.pi / max(len(ranges), 1), 0.1, range_max_m, np.array(ranges, np.float32))
+    occupancy.integrate(scan, Pose(x_m, y_m, heading_rad))
+    for guarded in evidence, classes:
+        assert (guarded[:guard] == 7).all()
+        assert (guarded[-guard:] == 7).all()
+    row0, row1, col0, col1 = occupancy.known_window
+    outside = np.ones(BOUNDS.shape, bool)
+    outside[row0:row1, col0:col1] = False
+    x_centres_m, y_centres_m = centres()
+    # two cells more than the beams: the hit is pushed behind the surface, and the centre is half a cell away
+    reach_m = min(range_max_m, known_range_m) + 0.1
+    outside |= (np.abs(x_centres_m - x_m) > reach_m) | (np.abs(y_centres_m - y_m) > reach_m)
+    assert (occupancy.log_odds[outside] == 7).all()
+    assert not occupancy.classes[outside].any()
