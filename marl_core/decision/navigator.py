@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from marl_core.decision.controller import FollowerConfig, PathFollower, distance_to_go_m
 from marl_core.decision.deadlock import Advice, BlockedConfig, BlockedMonitor, yield_command
 from marl_core.decision.safety import SafetyConfig, SafetyFilter, teammates_in_base
-from marl_core.types import STOP, LaserScan, Pose, RobotModel, RobotStatus, Twist
+from marl_core.types import LaserScan, Pose, RobotModel, RobotStatus, Twist
 
 NOWHERE = np.empty((0, 2))
 """A path without waypoints: stand still."""
@@ -94,9 +94,8 @@ class Navigator:
         near = teammates_in_base(teammates, pose, now_s, self._config.safety)
         command, self.reason = self._safety.filter(wanted, scan, now_s, twist, near)
         self._notice_hold(now_s, wanted, command)
-        if command != wanted:
-            self._follower.last_command = command  # accelerate from what the wheels were told
-        return command if command != STOP else STOP
+        self._follower.last_command = command  # it accelerates from what the wheels were told
+        return command
 
     def _notice_hold(self, now_s: float, wanted: Twist, command: Twist) -> None:
         """Begin to back off when something other than a teammate has held the robot for long enough."""

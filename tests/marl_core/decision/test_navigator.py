@@ -42,7 +42,7 @@ def test_held_by_an_obstacle_it_backs_off_and_tries_again() -> None:
     navigator = Navigator('a', MODEL, NavigationConfig())
     navigator.follow(AHEAD)
     speeds = [twist.linear_mps for twist in drive(navigator, 4.0, MODEL.radius_m + 0.01)]
-    assert max(speeds) <= 0.0
+    assert max(speeds) < 0.1
     assert speeds[3] == 0.0
     assert min(speeds[9:25]) < -0.1
     assert speeds[28] == 0.0
