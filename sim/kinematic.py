@@ -242,7 +242,7 @@ def _sense(e: int, teams: _Teams, setting: _Setting, random: np.random.Generator
     cast(setting.field[teams.world[e]], setting.lidar_poses, setting.field_origin, setting.world_resolution_m,
          setting.directions, setting.range_max_m, ranges_m)
     meet_discs(setting.lidar_poses, setting.discs, setting.own, setting.angles[0], setting.increment_rad,
-               setting.angles, ranges_m)
+               setting.directions, setting.range_max_m, ranges_m)
     farthest_m = np.float32(setting.range_max_m)
     noise_m = np.float32(setting.noise_std_m)
     for n in range(ranges_m.shape[0]):

@@ -4,7 +4,7 @@ The jump length is the chessboard distance to the nearest wall, which no ray can
 Walking is Amanatides & Woo, "A Fast Voxel Traversal Algorithm for Ray Tracing", Eurographics 1987.
 """
 
-from math import atan2, cos, floor, hypot, inf, pi, sin, sqrt
+from math import asin, atan2, cos, floor, inf, pi, sin, sqrt
 
 import numpy as np
 from numba import njit
@@ -38,8 +38,8 @@ class Lidar:
         self.angle_increment_rad = float(np.float32(model.field_of_view_rad / steps))
         self._range_min_m = float(np.float32(model.range_min_m))
         self._range_max_m = float(np.float32(model.range_max_m))
-        self._angles = self.angle_min_rad + self.angle_increment_rad * np.arange(model.beams)
-        self._directions = np.column_stack((np.cos(self._angles), np.sin(self._angles)))
+        angles = self.angle_min_rad + self.angle_increment_rad * np.arange(model.beams)
+        self._directions = np.column_stack((np.cos(angles), np.sin(angles)))
         self._field = distance_field(world.occupied)
         self._resolution_m = world.resolution_m
         self._origin = np.array([world.origin_x_m, world.origin_y_m]) - BORDER * world.resolution_m
@@ -59,7 +59,8 @@ class Lidar:
         """
         ranges = np.empty((len(poses), self.model.beams), np.float32)
         cast(self._field, poses, self._origin, self._resolution_m, self._directions, self._range_max_m, ranges)
-        meet_discs(poses, discs, own, self.angle_min_rad, self.angle_increment_rad, self._angles, ranges)
+        meet_discs(poses, discs, own, self.angle_min_rad, self.angle_increment_rad, self._directions,
+                   self._range_max_m, ranges)
         ranges[ranges >= self._range_max_m] = inf
         return ranges
 
@@ -136,7 +137,7 @@ def _cast_one(cells: NDArray[np.uint8], width: int, x: np.float32, y: np.float32
         clear = cells[np.uint64(cell)]
         if clear == 0:
             return length
-        if clear > 3:
+        if clear > 2:
             length += np.float32(clear - 1) * per_jump
             continue
         next_x = length + (np.float32(col + 1) - at_x if dx > 0 else at_x - np.float32(col)) * per_x
@@ -155,33 +156,27 @@ def _cast_one(cells: NDArray[np.uint8], width: int, x: np.float32, y: np.float32
 
 @njit(cache=True, nogil=True)
 def meet_discs(poses: NDArray[np.float64], discs: NDArray[np.float64], own: NDArray[np.int64], angle_min_rad: float,
-               increment_rad: float, angles: NDArray[np.float64], ranges_m: NDArray[np.float32]) -> None:
+               increment_rad: float, directions: NDArray[np.float64], range_m: float,
+               ranges_m: NDArray[np.float32]) -> None:
     """Shorten the beams that meet a disc; arguments as in ``Lidar.ranges_m`` and ``cast``."""
-    beams = angles.size
+    turn = int(round(2.0 * pi / increment_rad))
     for n in range(poses.shape[0]):
+        ahead, left = cos(poses[n, 2]), sin(poses[n, 2])
         for d in range(discs.shape[0]):
-            if d == own[n]:
-                continue
             dx, dy, radius = discs[d, 0] - poses[n, 0], discs[d, 1] - poses[n, 1], discs[d, 2]
-            apart = hypot(dx, dy)
-            if not apart > radius:  # NaN (no body) or the lidar is inside of it
+            squared = dx * dx + dy * dy
+            # Not one that is away (NaN), that the lidar is inside of, or that is out of reach.
+            if d == own[n] or not radius * radius < squared < (range_m + radius) ** 2:
                 continue
-            half = atan2(radius, sqrt(apart * apart - radius * radius))
-            center = atan2(dy, dx) - poses[n, 2] - angle_min_rad
-            first = int(floor((center - half) / increment_rad))
-            for index in range(first, int(floor((center + half) / increment_rad)) + 2):
-                k = _beam(index, beams, increment_rad)
-                if k < 0:
+            x, y = ahead * dx + left * dy, ahead * dy - left * dx
+            half = asin(radius / sqrt(squared))
+            center = atan2(y, x) - angle_min_rad
+            for index in range(int(floor((center - half) / increment_rad)),
+                               int(floor((center + half) / increment_rad)) + 2):
+                k = index + turn if index < 0 else (index - turn if index >= turn else index)
+                if not 0 <= k < directions.shape[0]:  # outside of the field of view
                     continue
-                along = dx * cos(poses[n, 2] + angles[k]) + dy * sin(poses[n, 2] + angles[k])
-                under = radius * radius - (apart * apart - along * along)
+                along = x * directions[k, 0] + y * directions[k, 1]
+                under = radius * radius - (squared - along * along)
                 if along > 0.0 and under >= 0.0:
                     ranges_m[n, k] = min(ranges_m[n, k], along - sqrt(under))
-
-
-@njit(cache=True, nogil=True, inline='always')
-def _beam(index: int, beams: int, increment_rad: float) -> int:
-    """Beam at so many increments from the first, -1 outside of the field of view."""
-    turn = int(round(2.0 * pi / increment_rad))
-    k = index % turn
-    return k if k < beams else -1
