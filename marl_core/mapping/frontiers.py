@@ -30,7 +30,8 @@ class FrontierScratch(NamedTuple):
     """Buffers of extract_candidates; their untouched pages cost nothing.
 
     Attributes:
-        mark: 1 on frontier cells not yet clustered; all zero between calls. Shape: (rows + 2, cols + 2), uint8.
+        mark: 1 on frontier cells not yet clustered, shifted by (1, 1); all zero between calls. Its width is a power
+            of two, so that no index needs a division. Shape: (rows + 2, at least cols + 2), uint8.
         found: frontier cells as flat indices into ``mark``. Shape: (rows * cols,), int32.
         cluster: those of one cluster. Shape: (rows * cols,), int32.
         piece_of_bin: which piece of a cluster lies in a bin, or -1. Shape: (rows * cols,), int32.
@@ -51,7 +52,7 @@ def frontier_scratch(shape: tuple[int, int]) -> FrontierScratch:
     """Buffers for grids of a shape."""
     rows, cols = shape
     cells = rows * cols
-    return FrontierScratch(np.zeros((rows + 2, cols + 2), np.uint8), np.empty(cells, np.int32),
+    return FrontierScratch(np.zeros((rows + 2, 1 << (cols + 1).bit_length()), np.uint8), np.empty(cells, np.int32),
                            np.empty(cells, np.int32), np.empty(cells, np.int32), np.empty((cells, 5), np.int64),
                            np.zeros((cols + 7) // 8 * 8, np.uint8))
 
@@ -118,37 +119,48 @@ def extract_candidates(state: NDArray[np.int8], cost: NDArray[np.int32], ignored
     rows, cols = state.shape
     row0, row1, col0, col1 = max(row0, 0), min(row1, rows), max(col0, 0), min(col1, cols)
     total = _mark_frontier(state, cost, ignored, row0, row1, col0, col1, scratch)
-    kept = 0
+    marks, found, cluster = scratch.mark.reshape(-1), scratch.found, scratch.cluster
+    shift, kept = _shift(scratch.mark.shape[1]), 0
     for i in range(total):
-        if scratch.mark.reshape(-1)[scratch.found[i]] == 1:
-            size = _flood(scratch, scratch.found[i], cols + 2)
+        if marks[found[i]] != 0:
+            size = _flood(marks, cluster, found[i], scratch.mark.shape[1])
             if size >= minimum_cells:
-                kept = _keep_pieces(scratch, size, split_cells, cost, cells, sizes, kept)
+                kept = _keep_pieces(cluster[:size], shift, split_cells, scratch.piece_of_bin, scratch.sums, cost,
+                                    cells, sizes, kept)
     return kept
+
+
+@njit(cache=True, nogil=True)
+def _shift(width: int) -> int:
+    """Exponent of a power of two."""
+    shift = 0
+    while 1 << shift < width:
+        shift += 1
+    return shift
 
 
 @njit(cache=True, nogil=True)
 def _mark_frontier(state: NDArray[np.int8], cost: NDArray[np.int32], ignored: NDArray[np.uint8], row0: int,
                    row1: int, col0: int, col1: int, scratch: FrontierScratch) -> int:
     """Mark and list the frontier cells of a window. Returns their number."""
-    rows, cols = state.shape
-    stride, total, width = cols + 2, 0, col1 - col0
+    rows, total, width = state.shape[0], 0, col1 - col0
     if width <= 0:
         return 0
-    marks = scratch.mark.reshape(-1)
-    words = scratch.line.view(np.uint64)
+    # taken out of the tuple once: every access would count references
+    marks, stride, found, line = scratch.mark.reshape(-1), scratch.mark.shape[1], scratch.found, scratch.line
+    words = line.view(np.uint64)
     for row in range(row0, row1):
         # a row beyond the edge is replaced by the row itself: a free cell is not unknown, so it adds nothing
-        _frontier_line(state[max(row - 1, 0)], state[row], state[min(row + 1, rows - 1)], col0, col1, scratch.line)
+        _frontier_line(state[max(row - 1, 0)], state[row], state[min(row + 1, rows - 1)], col0, col1, line)
         for word in range((width + 7) // 8):
             if words[word] == 0:
                 continue
             for i in range(8 * word, min(8 * word + 8, width)):
                 col = col0 + i
-                if scratch.line[i] != 0 and cost[row, col] < UNREACHED and ignored[row, col] == 0:
+                if line[i] != 0 and cost[row, col] < UNREACHED and ignored[row, col] == 0:
                     index = (row + 1) * stride + col + 1
                     marks[index] = 1
-                    scratch.found[total] = index
+                    found[total] = index
                     total += 1
     return total
 
@@ -173,9 +185,8 @@ def _frontier_line(below: NDArray[np.int8], here: NDArray[np.int8], above: NDArr
 
 
 @njit(cache=True, nogil=True)
-def _flood(scratch: FrontierScratch, seed: int, stride: int) -> int:
-    """Collect the 8-connected cluster of a marked cell in ``scratch.cluster`` and unmark it. Returns its size."""
-    marks, cluster = scratch.mark.reshape(-1), scratch.cluster
+def _flood(marks: NDArray[np.uint8], cluster: NDArray[np.int32], seed: int, stride: int) -> int:
+    """Collect the 8-connected cluster of a marked cell in ``cluster`` and unmark it. Returns its size."""
     marks[seed] = 0
     cluster[0] = seed
     size, head = 1, 0
@@ -184,7 +195,7 @@ def _flood(scratch: FrontierScratch, seed: int, stride: int) -> int:
         head += 1
         for row_step in range(-1, 2):
             for index in range(center + row_step * stride - 1, center + row_step * stride + 2):
-                if marks[index] == 1:
+                if marks[index] != 0:
                     marks[index] = 0
                     cluster[size] = index
                     size += 1
@@ -192,39 +203,41 @@ def _flood(scratch: FrontierScratch, seed: int, stride: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _keep_pieces(scratch: FrontierScratch, size: int, split_cells: int, cost: NDArray[np.int32],
-                 cells: NDArray[np.int32], sizes: NDArray[np.int32], kept: int) -> int:
+def _keep_pieces(cluster: NDArray[np.int32], shift: int, split_cells: int, piece_of_bin: NDArray[np.int32],
+                 sums: NDArray[np.int64], cost: NDArray[np.int32], cells: NDArray[np.int32],
+                 sizes: NDArray[np.int32], kept: int) -> int:
     """Cut a cluster evenly and enter its pieces among the nearest. Returns how many are kept now."""
-    cluster, sums, stride = scratch.cluster, scratch.sums, cost.shape[1] + 2
-    top, left, bottom, right = 1 << 40, 1 << 40, -1, -1
-    for i in range(size):
-        row, col = cluster[i] // stride - 1, cluster[i] % stride - 1
+    mask, top, left, bottom, right = (1 << shift) - 1, 1 << 40, 1 << 40, -1, -1
+    for i in range(cluster.size):
+        row, col = (cluster[i] >> shift) - 1, (cluster[i] & mask) - 1
         top, bottom, left, right = min(top, row), max(bottom, row), min(left, col), max(right, col)
     height, width = bottom - top + 1, right - left + 1
     bins_y, bins_x = (height + split_cells - 1) // split_cells, (width + split_cells - 1) // split_cells
-    scratch.piece_of_bin[:bins_y * bins_x] = -1
-    pieces = 0
-    for i in range(size):
-        row, col = cluster[i] // stride - 1, cluster[i] % stride - 1
-        where = (row - top) * bins_y // height * bins_x + (col - left) * bins_x // width
-        piece = scratch.piece_of_bin[where]
+    piece_of_bin[:bins_y * bins_x] = -1
+    pieces, where, whole = 0, 0, bins_y * bins_x == 1
+    for i in range(cluster.size):
+        row, col = (cluster[i] >> shift) - 1, (cluster[i] & mask) - 1
+        if not whole:
+            where = (row - top) * bins_y // height * bins_x + (col - left) * bins_x // width
+        piece = piece_of_bin[where]
         if piece < 0:
             piece = pieces
             pieces += 1
-            scratch.piece_of_bin[where] = piece
+            piece_of_bin[where] = piece
             sums[piece, 0], sums[piece, 1], sums[piece, 2], sums[piece, 3], sums[piece, 4] = 0, 0, 0, 1 << 62, 0
         sums[piece, 0] += row
         sums[piece, 1] += col
         sums[piece, 2] += 1
-    for i in range(size):
-        row, col = cluster[i] // stride - 1, cluster[i] % stride - 1
-        where = (row - top) * bins_y // height * bins_x + (col - left) * bins_x // width
-        of = sums[scratch.piece_of_bin[where]]
+    for i in range(cluster.size):
+        row, col = (cluster[i] >> shift) - 1, (cluster[i] & mask) - 1
+        if not whole:
+            where = (row - top) * bins_y // height * bins_x + (col - left) * bins_x // width
+        piece = piece_of_bin[where]
         # squared distance from the mean, times count squared: exact in integers; ties go to the first cell
-        squared = (row * of[2] - of[0])**2 + (col * of[2] - of[1])**2
+        squared = (row * sums[piece, 2] - sums[piece, 0])**2 + (col * sums[piece, 2] - sums[piece, 1])**2
         index = row * cost.shape[1] + col
-        if squared < of[3] or (squared == of[3] and index < of[4]):
-            of[3], of[4] = squared, index
+        if squared < sums[piece, 3] or (squared == sums[piece, 3] and index < sums[piece, 4]):
+            sums[piece, 3], sums[piece, 4] = squared, index
     for piece in range(pieces):
         kept = _insert_by_cost(sums[piece, 4], sums[piece, 2], cost, cells, sizes, kept)
     return kept
