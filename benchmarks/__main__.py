@@ -12,10 +12,12 @@ from benchmarks.rows import Row
 FOLDER = Path(__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob('[a-z]*.py') if path.stem != 'rows')
 RESULTS = FOLDER / 'results.json'
+BEGIN, END = '<!-- benchmarks: written by `make bench` -->', '<!-- /benchmarks -->'
+"""Between these, the README of the project shows the same rows."""
 
 
 def main() -> int:
-    """Measure, print as it goes, merge into results.json and rewrite README.md. Exit code 1 if a target is missed."""
+    """Measure, print as it goes, merge into results.json, rewrite the tables. Exit code 1 if a target is missed."""
     parser = argparse.ArgumentParser(prog='python -m benchmarks', description=__doc__)
     parser.add_argument('modules', nargs='*', metavar='module', help=f'which (default all): {", ".join(MODULES)}')
     chosen = parser.parse_args().modules or MODULES
@@ -58,6 +60,12 @@ def _write_readme(table: dict[str, list[list[str]]]) -> None:
         parts.append(f'\n## `python -m benchmarks {module}`\n\n| what | measured | against | promised | met |\n'
                      '|---|---|---|---|---|\n' + ''.join(f'| {" | ".join(cells)} |\n' for cells in lines))
     (FOLDER / 'README.md').write_text(''.join(parts), encoding='utf-8')
+    readme = FOLDER.parent / 'README.md'
+    before, rest = readme.read_text(encoding='utf-8').split(BEGIN)
+    lines = [cells for module in sorted(table) for cells in table[module]]
+    rows = ''.join(f'| {" | ".join(cells)} |\n' for cells in lines)
+    readme.write_text(f'{before}{BEGIN}\n| what | measured | against | promised | met |\n|---|---|---|---|---|\n{rows}'
+                      f'{END}{rest.split(END)[1]}', encoding='utf-8')
 
 
 def _processor() -> str:
