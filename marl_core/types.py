@@ -7,7 +7,7 @@ that all robots of a fleet share; ``base`` is a robot's own frame.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from math import nan
+from math import isfinite, nan
 from typing import NamedTuple
 
 import numpy as np
@@ -86,6 +86,18 @@ class LidarModel:
     """Position ahead of the base frame's origin [m; base frame]."""
     height_m: float = 0.2
 
+    def __post_init__(self) -> None:
+        _require_positive(self, 'field_of_view_rad', 'range_max_m', 'rate_hz')
+        if self.beams < 1:
+            raise ValueError(f'beams must be at least 1, got {self.beams}')
+        if not 0.0 <= self.range_min_m < self.range_max_m:
+            raise ValueError(f'range_min_m must be from 0 to below range_max_m ({self.range_max_m}), '
+                             f'got {self.range_min_m}')
+        if not (isfinite(self.noise_std_m) and self.noise_std_m >= 0.0):
+            raise ValueError(f'noise_std_m must be 0 or more, got {self.noise_std_m}')
+        if not 0.0 <= self.dropout_probability <= 1.0:
+            raise ValueError(f'dropout_probability must be from 0 to 1, got {self.dropout_probability}')
+
 
 @dataclass(frozen=True, slots=True)
 class RobotModel:
@@ -102,6 +114,18 @@ class RobotModel:
     max_linear_acceleration_mps2: float = 1.0
     max_angular_acceleration_radps2: float = 3.0
     lidar: LidarModel = field(default_factory=LidarModel)
+
+    def __post_init__(self) -> None:
+        _require_positive(self, 'radius_m', 'height_m', 'mass_kg', 'wheel_radius_m', 'wheel_separation_m',
+                          'max_linear_mps', 'max_angular_radps', 'max_linear_acceleration_mps2',
+                          'max_angular_acceleration_radps2')
+
+
+def _require_positive(model: LidarModel | RobotModel, *names: str) -> None:
+    for name in names:
+        value = getattr(model, name)
+        if not (isfinite(value) and value > 0.0):
+            raise ValueError(f'{name} must be positive and finite, got {value}')
 
 
 class LayerId(NamedTuple):

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from marl_nodes.checkout import require_simulator
 from marl_nodes.demo import report
 from marl_nodes.fleet.model import Fleet, RobotEntry, SimulationEntry, load_fleet, require_correct
 from marl_nodes.fleet.nodes import FleetNode, nodes_of
-from marl_nodes.fleet.processes import process_specs
+from marl_nodes.fleet.processes import process_specs, require_folder
 from marl_nodes.fleet.supervisor import Supervisor
 from marl_nodes.monitor import Monitor
 
@@ -77,8 +78,9 @@ def run(options: DemoOptions) -> int:
     fleet = fleet_of(options)
     coverage = coverage_of(fleet)
     folder = Path(options.output or Path('runs') / time.strftime('%Y%m%d-%H%M%S')).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    domain = int(os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100)))
+    domain = domain_of(os.environ)
+    require_folder(folder)
+    os.environ['ROS_DOMAIN_ID'] = str(domain)
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     nodes = [_adapted(node, folder) for node in nodes_of(fleet)]
     supervisor = Supervisor(process_specs(nodes, folder / 'logs', domain), show=_show)
@@ -114,16 +116,31 @@ def fleet_of(options: DemoOptions) -> Fleet:
     return replace(fleet, map=replace(fleet.map, enabled=True))
 
 
+def domain_of(environment: Mapping[str, str]) -> int:
+    """ROS_DOMAIN_ID of an environment; one of the process's own where there is none.
+
+    Raises:
+        ConfigError: it is no whole number.
+    """
+    given = environment.get('ROS_DOMAIN_ID', '') or str(1 + os.getpid() % 100)
+    if not given.isdecimal():
+        raise ConfigError(f'ROS_DOMAIN_ID must be a whole number, got {given!r}')
+    return int(given)
+
+
 def coverage_of(fleet: Fleet) -> Coverage:
     """What there is to see in the fleet's world for its largest robot.
 
     Raises:
-        MarlError: the world, a model or the agents' configuration cannot be read.
+        MarlError: the world, a model or the agents' configuration cannot be read, or the world has no room for all.
     """
     agent = load(AgentConfig, fleet.agent) if fleet.agent else AgentConfig()
     models = [load(RobotModel, robot.model) if robot.model else RobotModel() for robot in fleet.robots.values()]
     radius_m = max(model.radius_m for model in models) + agent.exploration.clearance_m
-    return Coverage(load_world(fleet.simulation.world), radius_m=radius_m)
+    world = load_world(fleet.simulation.world)
+    if any(robot.start is None for robot in fleet.robots.values()):
+        world.start_poses(len(models), max(model.radius_m for model in models))  # before hundreds of nodes are started
+    return Coverage(world, radius_m=radius_m)
 
 
 class Demo:
@@ -153,7 +170,7 @@ class Demo:
         finally:
             self._supervisor.stop()
         self._report(outcome)
-        _say(outcome)
+        _say(outcome if saved or outcome != COMPLETED else f'{outcome}, but it could not be saved')
         _say(f'results in {self._folder}')
         return 0 if outcome == COMPLETED and saved else 1
 

@@ -4,12 +4,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import combinations
-from math import hypot
+from math import hypot, isfinite
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from marl_core.agent import AgentConfig
 from marl_core.config import from_mapping, load
 from marl_core.decision.policies import POLICIES
 from marl_core.errors import ConfigError
@@ -17,6 +18,9 @@ from marl_core.types import RobotModel
 
 ROBOT_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]{0,63}')
 """A robot's name is its namespace as well, so it must be a valid one."""
+PHYSICS = ('kinematic', 'pybullet')
+BODIES = ('cylinder', 'wheeled')
+"""Those of sim.simulation, which is not installed where robots are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,8 @@ class RobotEntry:
 
     def __post_init__(self) -> None:
         if self.start is not None:
-            if len(self.start) != 3 or not all(isinstance(number, int | float) for number in self.start):
+            if len(self.start) != 3 or not all(
+                    isinstance(number, int | float) and isfinite(number) for number in self.start):
                 raise ValueError(f'start must be [x, y, heading], got {self.start}')
             object.__setattr__(self, 'start', tuple(float(number) for number in self.start))
 
@@ -80,6 +85,14 @@ class SimulationEntry:
     drift_along: float = 0.0
     drift_turn_rad: float = 0.0
 
+    def __post_init__(self) -> None:
+        for name, valid in (('physics', PHYSICS), ('body', BODIES)):
+            if getattr(self, name) not in valid:
+                raise ValueError(f'unknown {name} {getattr(self, name)!r}; valid: {", ".join(valid)}')
+        for name in ('real_time_factor', 'drift_along', 'drift_turn_rad'):
+            if not (isfinite(getattr(self, name)) and getattr(self, name) >= 0.0):
+                raise ValueError(f'{name} must be 0 or more, got {getattr(self, name)}')
+
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
@@ -110,7 +123,7 @@ def load_fleet(path: str | Path) -> Fleet:
     """
     path = Path(path)
     content = _read(path)
-    every = content.pop('every_robot', None) or {}
+    every = _mapping(content.pop('every_robot', None), f'{path}: every_robot')
     robots = content.pop('robots', None)
     simulation = content.pop('simulation', None)
     if not isinstance(robots, dict) or not robots:
@@ -124,7 +137,8 @@ def load_fleet(path: str | Path) -> Fleet:
     folder = path.resolve().parent
     fleet = replace(
         shared, agent=_beside(folder, shared.agent),
-        robots={str(name): _robot(folder, {**every, **(own or {})}, f'{path}: robots: {name}')
+        robots={str(name): _robot(folder, {**every, **_mapping(own, f'{path}: robots: {name}')},
+                                  f'{path}: robots: {name}')
                 for name, own in robots.items()},
         simulation=_simulation(folder, simulation, f'{path}: simulation'))
     _check_names(fleet, path)
@@ -138,6 +152,14 @@ def check_fleet(fleet: Fleet) -> tuple[str, ...]:
     """
     problems = []
     models = {}
+    if fleet.agent:
+        try:
+            load(AgentConfig, fleet.agent)
+        except ConfigError as error:
+            problems.append(f'agent: {error}')
+    if fleet.simulation is not None and fleet.simulation.world.endswith('.yaml') \
+            and not Path(fleet.simulation.world).is_file():
+        problems.append(f'simulation: world {fleet.simulation.world} does not exist')
     for name, robot in fleet.robots.items():
         try:
             models[name] = load(RobotModel, robot.model) if robot.model else RobotModel()
@@ -170,6 +192,14 @@ def require_correct(fleet: Fleet, source: str) -> None:
         raise ConfigError('\n'.join(f'{source}: {problem}' for problem in problems))
 
 
+def _mapping(values: Any, source: str) -> dict[str, Any]:
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f'{source}: expected a mapping of keys, got {values!r}')
+    return values
+
+
 def _robot(folder: Path, values: Mapping[str, Any], source: str) -> RobotEntry:
     entry = from_mapping(RobotEntry, {key: value for key, value in values.items() if key != 'start'}, source)
     if values.get('start') is not None:
@@ -198,6 +228,8 @@ def _check_names(fleet: Fleet, path: Path) -> None:
             raise ConfigError(f'{path}: robots: {name!r} is no name; a letter, then letters, digits and _ are valid')
     if fleet.map.enabled and fleet.map.name in fleet.robots:
         raise ConfigError(f"{path}: map: name {fleet.map.name!r} is a robot's")
+    if not fleet.map_frame:
+        raise ConfigError(f'{path}: map_frame must not be empty')
     if not re.fullmatch(r'(/[A-Za-z_][A-Za-z0-9_]*)+', fleet.namespace):
         raise ConfigError(f'{path}: namespace must be like /fleet, got {fleet.namespace!r}')
 

@@ -63,3 +63,13 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
     path = tmp_path / 'robot.yaml'
     path.write_text('')
     assert load(RobotModel, path) == RobotModel()
+
+
+@pytest.mark.parametrize('values', [
+    {'radius_m': -1.0}, {'radius_m': float('nan')}, {'max_linear_mps': 0.0}, {'wheel_separation_m': float('inf')},
+    {'lidar': {'beams': 0}}, {'lidar': {'rate_hz': 0.0}}, {'lidar': {'range_min_m': 5.0, 'range_max_m': 1.0}},
+    {'lidar': {'noise_std_m': -0.1}}, {'lidar': {'dropout_probability': 2.0}}], ids=str)
+def test_an_impossible_robot_is_refused_by_name(values: dict) -> None:
+    key = next(iter(values['lidar'])) if 'lidar' in values else next(iter(values))
+    with pytest.raises(ConfigError, match=key):
+        from_mapping(RobotModel, values, 'robot.yaml')

@@ -3,8 +3,10 @@ from pathlib import Path
 import pytest
 
 from marl_core.errors import ConfigError
-from marl_nodes.fleet.model import check_fleet, load_fleet
+from marl_nodes.fleet.model import BODIES, PHYSICS, check_fleet, load_fleet
 from marl_nodes.fleet.nodes import LOCKSTEP_SCAN_TIMEOUT_S, nodes_of
+from marl_nodes.fleet.processes import require_folder
+from sim import simulation
 
 CONFIG = Path(__file__).parents[2] / 'config'
 
@@ -56,6 +58,13 @@ def test_paths_are_relative_to_the_file(tmp_path):
     ('robots: {}', ['robots']),
     ('robots: {a: {}, a: {}}', ['a', 'twice']),
     ('robots: {a: {}}\nnamespace: fleet', ['namespace', '/fleet']),
+    ('robots: {a: 5}', ['a', 'mapping']),
+    ('every_robot: 5\nrobots: {a: {}}', ['every_robot', 'mapping']),
+    ('robots: {a: {start: [.nan, 0, 0]}}', ['a', 'start']),
+    ('robots: {a: {}}\nsimulation: {physics: magic}', ['simulation', 'physics', 'pybullet']),
+    ('robots: {a: {}}\nsimulation: {body: cube}', ['simulation', 'body', 'wheeled']),
+    ('robots: {a: {}}\nsimulation: {real_time_factor: -1}', ['simulation', 'real_time_factor']),
+    ('robots: {a: {}}\nmap_frame: ""', ['map_frame']),
     ('- a', ['mapping']),
     ('{', ['YAML'])])
 def test_mistakes_are_named_with_the_file(tmp_path, text, words):
@@ -107,3 +116,23 @@ def test_nodes_of_a_real_fleet(tmp_path):
     assert [node.label for node in nodes] == ['a']
     assert nodes[0].parameters['initial_pose'] == [1.0, 2.0, 3.0]
     assert 'scan_timeout_s' not in nodes[0].parameters
+
+
+def test_check_names_files_that_the_fleet_needs_and_cannot_have(tmp_path):
+    problems = check_fleet(load_fleet(fleet_file(tmp_path, """
+        agent: nowhere.yaml
+        robots: {a: {}}
+        simulation: {world: no_map.yaml}
+        """)))
+    assert any('nowhere.yaml' in problem for problem in problems)
+    assert any('no_map.yaml' in problem for problem in problems)
+
+
+def test_options_of_the_simulation_are_those_of_the_simulator():
+    assert (PHYSICS, BODIES) == (simulation.PHYSICS, simulation.BODIES)
+
+
+def test_a_folder_for_results_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(ConfigError, match='file'):
+        require_folder(tmp_path / 'file' / 'runs')
