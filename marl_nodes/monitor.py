@@ -140,7 +140,8 @@ class Monitor(Node):
         except MessageError:
             return
         part = self._measure(self.map.classes, self.map.resolution_m, self.map.origin_x_m, self.map.origin_y_m)
-        self.coverage.append((time_s, part))
+        # a map node that has not heard the clock yet stamps with 0
+        self.coverage.append((max(time_s, self.time_s), part))
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
