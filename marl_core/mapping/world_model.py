@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from marl_core.mapping.bounds import MapBounds, MapConfig
 from marl_core.mapping.frontiers import Candidates, FrontierFinder
-from marl_core.mapping.geodesics import UNREACHED, DistanceField, nearest_traversable
+from marl_core.mapping.geodesics import DistanceField, nearest_traversable
 from marl_core.mapping.grid import OccupancyMap
 from marl_core.mapping.planning import PlanningGrid
 from marl_core.mapping.replica import Replica
@@ -111,10 +111,6 @@ class WorldModel:
         """Whether something unknown lies within one planning cell of a planning cell."""
         around = self.planning.state[max(0, row - 1):row + 2, max(0, col - 1):col + 2]
         return bool((around == 0).any())
-
-    def reaches(self, field: DistanceField, row: int, col: int) -> bool:
-        """Whether a field has a way to a planning cell."""
-        return bool(field.cost[row, col] < UNREACHED)
 
     def _start(self, pose: Pose) -> tuple[int, int]:
         rows, cols = self.bounds.planning_shape
