@@ -9,7 +9,8 @@ from benchmarks.rows import Row, seconds_per_call
 from marl_core.decision.observation import Observation
 from marl_core.decision.policies.onnx import OnnxPolicy
 from marl_core.specs import MAX_CANDIDATES, MAX_TEAM
-from models.coordinator import Coordinator, example_observation
+from models.coordinator import Coordinator
+from models.features import example_observation
 from sim.learning.export import export
 
 EXPORTED = Path(__file__).parents[1] / 'models' / 'exported' / 'coordinator.onnx'

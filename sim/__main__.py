@@ -1,4 +1,4 @@
-"""``python -m sim train|evaluate|export|play``: everything that happens off the robot, one command each."""
+"""``python -m sim tune|train|evaluate|export|play``: everything that happens off the robot, one command each."""
 
 import argparse
 import sys
@@ -33,11 +33,28 @@ def _parser() -> argparse.ArgumentParser:
                '  python -m sim play models/exported/coordinator.onnx --output episode.gif\n'
                '  tensorboard --logdir runs            (watch training)')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    _add_tune(commands)
     _add_train(commands)
     _add_evaluate(commands)
     _add_export(commands)
     _add_play(commands)
     return parser
+
+
+def _add_tune(commands: argparse._SubParsersAction) -> None:
+    tune = commands.add_parser(
+        'tune', help='tune the small scorer by CMA-ES', formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Tune the weights of the scorer (Burgard's rule plus weighted features, see models/scorer.py) by\n"
+                    'CMA-ES on whole episodes. Continues if the folder holds a checkpoint.',
+        epilog='mean: log ratio of makespans of a generation to the reference rule on training worlds, below 0 is\n'
+               'quicker; held back: of the mean of all candidates, on worlds that are never tuned on.\n\n'
+               '  python -m sim tune --config config/training/scorer.yaml\n'
+               '  python -m sim export runs/scorer --output models/exported/scorer.onnx')
+    tune.add_argument('--config', type=Path, default=None,
+                      help='YAML with overrides of TuningConfig, see config/training/scorer.yaml')
+    tune.add_argument('--output', type=Path, default=None, help='folder of the run (default: runs/ and the YAML)')
+    tune.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
+                      help='override one value, e.g. --set generations=5; may be repeated')
 
 
 def _add_train(commands: argparse._SubParsersAction) -> None:

@@ -15,13 +15,14 @@ from tqdm import tqdm
 from marl_core.config import from_mapping, read_yaml
 from marl_core.decision.policies import make_policy
 from marl_core.errors import ConfigError, TrainingError
-from models.coordinator import Coordinator
+from models.network import CandidateNetwork
 from sim.learning import curves, evaluation
 from sim.learning import export as exporting
 from sim.learning.checkpoint import git_commit
 from sim.learning.environments import make_environment
 from sim.learning.rollout import Decide, Player, Plays, Processes, Source, Ticket
 from sim.learning.trainer import Trainer, TrainingConfig, load_actor, plain, source_of
+from sim.learning.tuning import Tuner, TuningConfig
 
 
 def train(options: argparse.Namespace) -> int:
@@ -39,6 +40,23 @@ def train(options: argparse.Namespace) -> int:
             bar.update()
     curves.draw([folder], folder / 'curves.png')
     sys.stdout.write(f'{trainer.last} after {trainer.iteration} iterations; curves in {folder / "curves.png"}\n')
+    return 0
+
+
+def tune(options: argparse.Namespace) -> int:
+    """Tune a scorer's weights, showing progress and the newest held-back score."""
+    values = read_yaml(options.config) if options.config else {}
+    config = from_mapping(TuningConfig, _assigned(values, options.set), str(options.config or '--set'))
+    folder = options.output or Path('runs') / (options.config.stem if options.config else 'scorer')
+    tuner = Tuner(config, folder)
+    held_back = ''
+    with tqdm(total=config.generations, initial=tuner.generation, unit='generation', desc=str(folder)) as bar:
+        for numbers in tuner.run():
+            if 'held_back' in numbers:
+                held_back = f', held back {100 * numbers["held_back"]:+.1f} %'
+            bar.set_postfix_str(f'mean {100 * numbers["mean"]:+.1f} %{held_back}')
+            bar.update()
+    sys.stdout.write(f'{tuner.folder / "best.ckpt"}: log ratio {100 * tuner.best:+.1f} % on held-back worlds\n')
     return 0
 
 
@@ -77,8 +95,9 @@ def evaluate(options: argparse.Namespace) -> int:
 def export(options: argparse.Namespace) -> int:
     """Export a checkpoint and write the model card."""
     actor, config, content = load_actor(_checkpoint_in(str(options.checkpoint)))
-    if not isinstance(actor, Coordinator):
-        raise TrainingError(f'{options.checkpoint}: only a coordinator reaches robots, this is {config.actor!r}')
+    if not isinstance(actor, CandidateNetwork):
+        raise TrainingError(f'{options.checkpoint}: only what chooses among candidates reaches robots, '
+                            f'not {config.actor!r}')
     evaluated = None if options.evaluation is None else _evaluation(options.evaluation)
     score = None if evaluated is None else {key: value for key, value in evaluated.items() if key != 'scores'}
     entry = exporting.export(actor, options.output, {
@@ -108,7 +127,12 @@ def play(options: argparse.Namespace) -> int:
 
 
 def _configured(path: Path | None, assignments: list[str]) -> TrainingConfig:
-    values = read_yaml(path) if path else {}
+    values = _assigned(read_yaml(path) if path else {}, assignments)
+    return from_mapping(TrainingConfig, values, str(path or '--set'))
+
+
+def _assigned(values: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
+    """Values with KEY=VALUE overrides put in."""
     for assignment in assignments:
         name, equals, text = assignment.partition('=')
         if not equals:
@@ -118,7 +142,7 @@ def _configured(path: Path | None, assignments: list[str]) -> TrainingConfig:
         for parent in parents:
             place = place.setdefault(parent, {})
         place[last] = _number(yaml.safe_load(text))
-    return from_mapping(TrainingConfig, values, str(path or '--set'))
+    return values
 
 
 def _number(value: Any) -> Any:

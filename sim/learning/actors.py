@@ -1,6 +1,8 @@
 """Names of actors: networks from observations to logits of actions."""
 
+import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +13,8 @@ from torch import Tensor, nn
 from marl_core.config import from_mapping
 from marl_core.errors import TrainingError
 from models.coordinator import Coordinator, CoordinatorConfig
+from models.features import CONTEXTS, FEATURES
+from models.scorer import Scorer
 from sim.learning.buffer import BOX
 
 
@@ -38,11 +42,34 @@ def _mlp(environment: ParallelEnv, width: int = 64) -> nn.Module:
     return MlpActor(int(box.shape[0]), int(environment.action_space(agent).n), width)
 
 
-def _coordinator(environment: ParallelEnv, **options: Any) -> nn.Module:
-    return Coordinator(from_mapping(CoordinatorConfig, options, 'actor_options'))
+def _coordinator(environment: ParallelEnv, scorer: str = '', **options: Any) -> nn.Module:
+    """``scorer``: manifest (JSON) of an exported scorer to start from; '' for Burgard's rule."""
+    network = Coordinator(from_mapping(CoordinatorConfig, options, 'actor_options'))
+    if scorer:
+        network.scorer.load_state_dict(scorer_weights(scorer))
+    return network
 
 
-ACTORS: dict[str, Callable[..., nn.Module]] = {'mlp': _mlp, 'coordinator': _coordinator}
+def _scorer(environment: ParallelEnv) -> nn.Module:
+    return Scorer()
+
+
+ACTORS: dict[str, Callable[..., nn.Module]] = {'mlp': _mlp, 'coordinator': _coordinator, 'scorer': _scorer}
+
+
+def scorer_weights(path: str | Path) -> dict[str, Tensor]:
+    """State of the Scorer that an exported manifest describes.
+
+    Raises:
+        TrainingError: the file cannot be read, or holds no weights of a scorer of today's features.
+    """
+    try:
+        weights = torch.tensor(json.loads(Path(path).read_text(encoding='utf-8'))['weights'])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(f'{path}: holds no weights of a scorer ({error}); python -m sim tune makes them') from error
+    if weights.shape != (CONTEXTS, FEATURES):
+        raise TrainingError(f'{path}: weights of shape {tuple(weights.shape)}, expected {(CONTEXTS, FEATURES)}')
+    return {'linear.weight': weights}
 
 
 def build_actor(name: str, environment: ParallelEnv, options: Mapping[str, Any], seed: int = 0) -> nn.Module:

@@ -14,7 +14,8 @@ import torch
 
 from marl_core.decision.policies.onnx import MANIFEST_KEY, OnnxPolicy, manifest
 from marl_core.errors import TrainingError
-from models.coordinator import Coordinator, example_observation
+from models.features import example_observation
+from models.network import CandidateNetwork
 from sim.learning.checkpoint import git_commit
 
 TOLERANCE = 1e-4
@@ -24,7 +25,7 @@ CHECKED_SIZES = tuple((candidates, robots) for candidates in (1, 2, 5, 13, 32, 5
 """Numbers of candidates and robots for which both are compared."""
 
 
-def export(actor: Coordinator, path: str | Path, remarks: Mapping[str, Any]) -> dict[str, Any]:
+def export(actor: CandidateNetwork, path: str | Path, remarks: Mapping[str, Any]) -> dict[str, Any]:
     """Write ``path`` (ONNX with manifest) and its sidecar ``path`` with suffix .json; nothing remains on failure.
 
     Args:
@@ -71,7 +72,7 @@ def export(actor: Coordinator, path: str | Path, remarks: Mapping[str, Any]) -> 
     return content
 
 
-def largest_difference(actor: Coordinator, path: str | Path) -> float:
+def largest_difference(actor: CandidateNetwork, path: str | Path) -> float:
     """Compare torch and onnxruntime on random observations of many sizes; NaN counts as infinite."""
     session = _session(path)
     worst = 0.0

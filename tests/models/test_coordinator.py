@@ -11,7 +11,9 @@ from marl_core import specs
 from marl_core.decision.observation import Observation
 from marl_core.decision.policies.onnx import MANIFEST_KEY, OnnxPolicy
 from marl_core.errors import TrainingError
-from models.coordinator import MASKED, Coordinator, CoordinatorConfig, example_observation
+from models.coordinator import Coordinator, CoordinatorConfig
+from models.features import MASKED, example_observation
+from models.scorer import Scorer
 from sim.learning import export
 
 
@@ -20,7 +22,8 @@ def _trained(seed=0, scale=0.2):
     torch.manual_seed(seed)
     network = Coordinator(CoordinatorConfig())
     for weights in network.parameters():
-        weights.data.add_(scale * torch.randn_like(weights))
+        if weights.requires_grad:
+            weights.data.add_(scale * torch.randn_like(weights))
     return network.eval()
 
 
@@ -103,7 +106,23 @@ def test_every_input_can_matter():
     network.score(**inputs)[2].backward()
     for name, array in inputs.items():
         assert array.grad is None or array.grad.abs().sum() > 0, name
-    assert all(weights.grad is not None for weights in network.parameters())
+    assert all((weights.grad is not None) == weights.requires_grad for weights in network.parameters())
+
+
+def test_an_untrained_network_is_the_scorer_that_it_was_given():
+    network, observation = Coordinator(), example_observation(6, 4)
+    network.scorer.linear.weight.data.normal_(generator=torch.Generator().manual_seed(1))
+    scorer = Scorer()
+    scorer.load_state_dict(network.scorer.state_dict())
+    assert torch.equal(network.score(**observation), scorer.score(**observation))
+    assert not torch.equal(scorer.score(**observation), observation['base_logits'])
+
+
+def test_scorer_is_the_weighted_sum_that_it_says():
+    scorer, observation = Scorer(), example_observation(5, 3)
+    scorer.linear.weight.data[1, 6] = 2.0  # the goal that the robot has, times (team - 1) / 4
+    expected = observation['base_logits'] + 2.0 * observation['candidates'][:, specs.Candidate.IS_GOAL] * 0.5
+    torch.testing.assert_close(scorer.score(**observation), expected)
 
 
 def test_gradient_reaches_the_head_of_an_untrained_network():

@@ -1,0 +1,46 @@
+"""The tuner: resumes bit for bit, finds weights that are better than none, and refuses foreign checkpoints."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.utils import parameters_to_vector
+
+from marl_core.errors import TrainingError
+from sim.learning.trainer import TrainingConfig
+from sim.learning.tuning import Tuner, TuningConfig
+
+SMALL = TrainingConfig(actor='scorer', action_mask='candidate_mask', side_by_side=4, environment_options={
+    'robots': 2, 'task': {'smallest_m': 8.0, 'largest_m': 9.0, 'planning_resolution_m': 0.4}})
+
+
+def _config(**changes):
+    return TuningConfig(SMALL, **{'generations': 3, 'population': 4, 'episodes': 3, 'evaluate_every': 1,
+                                  'evaluation_episodes': 3, 'processes': 1, **changes})
+
+
+def test_a_stopped_run_continues_as_if_it_had_not_been_stopped(tmp_path):
+    whole = Tuner(_config(), tmp_path / 'whole')
+    numbers = list(whole.run())
+    stopped = Tuner(_config(generations=1), tmp_path / 'parts')
+    assert list(stopped.run()) == numbers[:1]
+    continued = Tuner(_config(), tmp_path / 'parts')
+    assert continued.generation == 1
+    assert list(continued.run()) == numbers[1:]
+    assert torch.equal(parameters_to_vector(whole.actor.parameters()),
+                       parameters_to_vector(continued.actor.parameters()))
+
+
+def test_selection_prefers_what_scores_better(tmp_path, monkeypatch):
+    """On a cost that is known, the mean must come nearer to the optimum."""
+    tuner = Tuner(_config(generations=30, population=16, evaluate_every=100), tmp_path)
+    goal = np.full(tuner._optimiser.mean.size, 0.3)
+    monkeypatch.setattr(tuner, '_compare', lambda players, candidates, tickets: [
+        float(np.square(weights - goal).mean()) for weights in candidates])
+    costs = [numbers['mean'] for numbers in tuner.run()]
+    assert costs[-1] < 0.5 * costs[0]
+
+
+def test_other_settings_are_refused_by_name(tmp_path):
+    list(Tuner(_config(generations=1), tmp_path).run())
+    with pytest.raises(TrainingError, match='population'):
+        Tuner(_config(population=6), tmp_path)
