@@ -1,0 +1,132 @@
+from hashlib import blake2b
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from marl_core.communication.authentication import (
+    FAILED_CHECKS_BURST_S,
+    FAILED_CHECKS_PER_S,
+    MODES,
+    GroupMac,
+    Plain,
+    Signed,
+)
+from marl_core.errors import ConfigError, MessageError
+
+GROUP = bytes(range(32))
+KEYS = {name: Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32)
+        for number, name in enumerate(('a', 'b', 'c', 'd'))}
+PUBLIC = {name: key.public_key() for name, key in KEYS.items()}
+DATA = b'\x01\x02what is said'
+
+
+def signed(name='a', group=GROUP, key=None):
+    return Signed(key or KEYS[name], PUBLIC, group)
+
+
+def seals():
+    return [Plain(), GroupMac(GROUP), signed()]
+
+
+def reason(seal, packet, sender='a', now=0.0):
+    with pytest.raises(MessageError) as refusal:
+        seal.open(packet, sender, now)
+    return refusal.value.reason
+
+
+@pytest.mark.parametrize('seal', seals(), ids=MODES)
+@given(body=st.binary(max_size=200), kind=st.integers(0, 15))
+@settings(max_examples=50)
+def test_what_was_closed_opens_again(seal, body, kind):
+    packet = seal.close(bytes((1, kind)) + body)
+    assert len(packet) == 2 + len(body) + seal.overhead_bytes
+    assert seal.open(packet, 'a', 0.0) == bytes((1, kind | MODES.index(seal.mode) << 4)) + body
+
+
+@pytest.mark.parametrize('mode', range(3), ids=MODES)
+@given(data=st.data())
+@settings(max_examples=100)
+def test_every_flipped_bit_is_noticed(mode, data):
+    seal = seals()[mode]
+    packet = bytearray(seal.close(DATA))
+    bit = data.draw(st.integers(0, 8 * len(packet) - 1))
+    packet[bit // 8] ^= 1 << bit % 8
+    expected = {'plain': {'corrupt'}, 'mac': {'forged'}, 'signed': {'forged', 'impersonated'}}[seal.mode]
+    assert reason(seal, bytes(packet)) in expected | ({'unsigned'} if 12 <= bit < 16 else set())
+
+
+@pytest.mark.parametrize('seal', seals(), ids=MODES)
+@given(packet=st.binary(max_size=120))
+@settings(max_examples=100)
+def test_noise_is_refused_whatever_its_length(seal, packet):
+    assert reason(seal, packet) in ('corrupt', 'unsigned', 'forged', 'impersonated', 'unchecked')
+
+
+def test_one_packet_byte_for_byte():
+    data = b'\x01\x22' + DATA[2:]
+    mac = blake2b(data, key=GROUP, digest_size=8).digest()
+    assert signed().close(DATA) == data + mac + KEYS['a'].sign(data + mac)
+    data = b'\x01\x12' + DATA[2:]
+    assert GroupMac(GROUP).close(DATA) == data + blake2b(data, key=GROUP, digest_size=12).digest()
+
+
+def test_overhead_is_what_is_promised():
+    assert [seal.overhead_bytes for seal in seals()] == [4, 12, 72]
+
+
+@pytest.mark.parametrize('receiver', range(3), ids=MODES)
+@pytest.mark.parametrize('sender', range(3), ids=MODES)
+def test_another_kind_of_seal_is_unsigned(receiver, sender):
+    if receiver != sender:
+        packet = seals()[sender].close(DATA + bytes(80))
+        assert reason(seals()[receiver], packet) == 'unsigned'
+
+
+def test_who_lacks_the_group_key_forges():
+    other = bytes(32)
+    assert reason(GroupMac(GROUP), GroupMac(other).close(DATA)) == 'forged'
+    assert reason(signed(), signed(group=other).close(DATA)) == 'forged'
+
+
+def test_a_member_cannot_speak_as_another():
+    assert reason(signed('a'), signed('b').close(DATA), sender='c') == 'impersonated'
+    assert signed('a').open(signed('b').close(DATA), 'b', 0.0)[2:] == DATA[2:]
+
+
+def test_names_that_are_no_members_are_unknown():
+    stranger = signed(key=Ed25519PrivateKey.generate())
+    assert reason(signed(), stranger.close(DATA), sender='mallory') == 'unknown-sender'
+
+
+def test_wrong_signatures_under_one_name_cost_a_bounded_number_of_checks():
+    seal, forged, honest = signed('a'), signed('b').close(DATA), signed('d').close(DATA)
+    share_per_s = FAILED_CHECKS_PER_S / len(PUBLIC)
+    reasons = []
+    for number in range(10_000):  # One second of them.
+        reasons.append(reason(seal, forged, 'c', number * 1e-4))
+        if number % 100 == 0:
+            seal.open(honest, 'd', number * 1e-4)  # Others are heard whenever they speak.
+    assert set(reasons) == {'impersonated', 'unchecked'}
+    assert reasons.count('impersonated') == pytest.approx(share_per_s * (1.0 + FAILED_CHECKS_BURST_S), abs=2)
+    assert seal.open(signed('c').close(DATA), 'c', 2.0)[2:] == DATA[2:]  # The name is free again once it stops.
+
+
+def test_strangers_do_not_use_up_the_checks_of_a_name():
+    seal, forged = signed('a'), signed('c', group=bytes(32)).close(DATA)
+    assert {reason(seal, forged, 'c') for _ in range(10_000)} == {'forged'}
+    assert seal.open(signed('c').close(DATA), 'c', 0.0)[2:] == DATA[2:]
+
+
+def test_right_signatures_are_never_limited():
+    seal, honest = signed('a'), signed('c').close(DATA)
+    for _ in range(2000):
+        seal.open(honest, 'c', 0.0)
+
+
+def test_a_group_key_of_the_wrong_length_is_named():
+    with pytest.raises(ConfigError, match='32 bytes, got 31'):
+        GroupMac(bytes(31))
+    with pytest.raises(ConfigError, match='32 bytes, got 0'):
+        signed(group=b'')
