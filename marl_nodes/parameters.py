@@ -1,5 +1,6 @@
 """ROS parameters from a frozen dataclass: one place for each default, its meaning and its limits."""
 
+from collections.abc import Collection
 from dataclasses import MISSING, Field, field, fields
 from typing import Any, TypeVar
 
@@ -26,8 +27,13 @@ def parameter(default: Any, description: str, low: float | None = None, high: fl
     return field(default=default, metadata={'description': description, 'low': low, 'high': high})
 
 
-def declare(node: Node, kind: type[T]) -> T:
-    """Declare a dataclass's fields as read-only parameters of a node and return their values.
+def declare(node: Node, kind: type[T], settable: Collection[str] = ()) -> T:
+    """Declare a dataclass's fields as parameters of a node and return their values.
+
+    Args:
+        node: gets the parameters.
+        kind: dataclass of fields made by ``parameter``.
+        settable: names of those that may be set later, for nodes that ``read`` them again; the others are read-only.
 
     Raises:
         ConfigError: a parameter that the node does not know, of another type, or beyond its limits.
@@ -37,22 +43,30 @@ def declare(node: Node, kind: type[T]) -> T:
         if name not in known and not name.startswith(_ROS_OWN):
             raise ConfigError(f'{node.get_fully_qualified_name()}: unknown parameter {name!r}; '
                               f'known: {", ".join(known)}')
-    return kind(**{entry.name: _declared(node, entry) for entry in fields(kind)})
+    for entry in fields(kind):
+        _declare(node, entry, entry.name in settable)
+    return read(node, kind)
 
 
-def _declared(node: Node, entry: Field) -> Any:
+def read(node: Node, kind: type[T]) -> T:
+    """The present values of parameters that were declared."""
+    values = {entry.name: node.get_parameter(entry.name).value for entry in fields(kind)}
+    return kind(**{entry.name: tuple(values[entry.name]) if isinstance(entry.default, tuple) else values[entry.name]
+                   for entry in fields(kind)})
+
+
+def _declare(node: Node, entry: Field, settable: bool) -> None:
     default = entry.default
     assert default is not MISSING, f'{entry.name} is not made by parameter()'
-    is_array = isinstance(default, tuple)
     try:
-        value = node.declare_parameter(entry.name, list(default) if is_array else default, _descriptor(entry)).value
+        node.declare_parameter(
+            entry.name, list(default) if isinstance(default, tuple) else default, _descriptor(entry, settable))
     except (InvalidParameterTypeException, InvalidParameterValueException) as error:
         raise ConfigError(f'{node.get_fully_qualified_name()}: parameter {entry.name}: {error}') from error
-    return tuple(value) if is_array else value
 
 
-def _descriptor(entry: Field) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(description=entry.metadata['description'], read_only=True)
+def _descriptor(entry: Field, settable: bool) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(description=entry.metadata['description'], read_only=not settable)
     low, high = entry.metadata['low'], entry.metadata['high']
     if low is not None and isinstance(entry.default, float):
         descriptor.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high))]

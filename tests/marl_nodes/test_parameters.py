@@ -14,7 +14,7 @@ from marl_nodes.fleet.model import Fleet, RobotEntry, SimulationEntry  # noqa: E
 from marl_nodes.fleet.nodes import nodes_of  # noqa: E402
 from marl_nodes.fleet.tools import PARAMETERS, parameters_of  # noqa: E402
 from marl_nodes.map_node import MapParameters  # noqa: E402
-from marl_nodes.parameters import declare, parameter  # noqa: E402
+from marl_nodes.parameters import declare, parameter, read  # noqa: E402
 from marl_nodes.robot_node import RobotParameters  # noqa: E402
 from marl_nodes.sim_node import SimulationParameters  # noqa: E402
 
@@ -63,6 +63,15 @@ def test_mistakes_are_named(make_node, overrides):
 
 def test_what_ros_itself_sets_is_no_mistake(make_node):
     assert declare(make_node(use_sim_time=True), Sample) == Sample()
+
+
+def test_only_what_is_settable_can_be_set(make_node):
+    node = make_node()
+    declare(node, Sample, settable=('name', 'pose', 'period_s'))
+    results = node.set_parameters([Parameter('name', value='z'), Parameter('pose', value=[7.0]),
+                                   Parameter('period_s', value=99.0), Parameter('count', value=4)])
+    assert [result.successful for result in results] == [True, True, False, False]
+    assert read(node, Sample) == Sample(name='z', pose=(7.0,))
 
 
 @pytest.mark.parametrize('simulation', [None, SimulationEntry(real_time_factor=0.0)], ids=['real', 'simulated'])
