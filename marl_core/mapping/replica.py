@@ -18,7 +18,7 @@ from marl_core.errors import MapError, MessageError
 from marl_core.mapping.bounds import MapBounds
 from marl_core.mapping.codec import CODECS, MAX_LEANS_ON, MAX_VERSION, DecodeLimits, TileBatch, decode, encode
 from marl_core.mapping.layers import Layer, OwnLayer, Urgency
-from marl_core.mapping.votes import MAX_LAYERS, Votes
+from marl_core.mapping.votes import FULL_WEIGHT, MAX_LAYERS, Votes
 from marl_core.types import LayerDigest, LayerId, MapDigest, MapFeatures, VersionRange
 from marl_core.versions import Ranges, above, covers, from_versions, intersect, normalized, subtract, union
 
@@ -76,6 +76,7 @@ class Replica:
         self.layers: dict[LayerId, Layer] = {}
         self._limits = DecodeLimits(self.config.max_message_bytes, self.config.max_tiles_per_message)
         self._votes = Votes(bounds)
+        self._weights: dict[str, int] = {}
         self._own = OwnLayer(own, bounds) if own is not None else None
         if self._own is not None:
             self.layers[self._own.id] = self._own
@@ -109,6 +110,28 @@ class Replica:
         """Tiles (ty, tx) whose fused classes changed since the last call. Shape: (N, 2)."""
         return self._votes.take_changed()
 
+    def weight(self, robot: str) -> int:
+        """What the votes of a robot's layers count in the fused map, from 0 to FULL_WEIGHT."""
+        return self._weights.get(robot, FULL_WEIGHT)
+
+    def set_weight(self, robot: str, weight: int) -> None:
+        """Count the votes of a robot, of all its lives, with another weight from now on.
+
+        Only the fused map changes, only here: what is held, answered and hashed stays as it is.
+
+        Raises:
+            MapError: the weight is none of 0 to FULL_WEIGHT.
+        """
+        if weight not in range(FULL_WEIGHT + 1):
+            raise MapError(f'a weight must be a whole number from 0 to {FULL_WEIGHT}, got {weight!r}')
+        before = self.weight(robot)
+        if weight == before:
+            return
+        self._weights[robot] = weight
+        for layer in self.layers.values():
+            if layer.id.robot == robot:
+                self._votes.reweigh(layer.seen, before, weight)
+
     def write(self, layer: LayerId, tiles: NDArray[np.int32], classes: NDArray[np.int8]) -> int:
         """Put own evidence into the map; it counts at once and waits to be published.
 
@@ -133,7 +156,7 @@ class Replica:
         if indices is None:
             raise MapError(f'a tile is outside the map of {self.bounds.tiles_shape} tiles')
         differs = np.empty(indices.size, np.uint8)
-        self._votes.replace_from_raster(indices, classes, own.live, differs)
+        self._votes.replace_from_raster(indices, classes, own.live, differs, self.weight(layer.robot))
         written = indices[differs != 0]
         own.note_written(written)
         return written.size
@@ -239,7 +262,7 @@ class Replica:
         self.layers[message.layer] = layer
         layer.known = told
         return self._votes.replace_newer(indices, batch.versions.astype(np.uint32), batch.classes,
-                                         layer.versions, layer.tiles)
+                                         layer.versions, layer.tiles, self.weight(layer.id.robot))
 
     def digest(self) -> tuple[LayerDigest, ...]:
         """What is known of each layer."""
