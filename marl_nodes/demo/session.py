@@ -1,12 +1,11 @@
 """`marl_fleet demo`: starts simulator, map node and robots, watches them, and leaves a folder of results."""
 
 import os
-import signal
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import rclpy
 from marl_coordination.srv import SaveMap
@@ -15,20 +14,21 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from marl_core.agent import AgentConfig
-from marl_core.config import load
+from marl_core.config import from_mapping, load
 from marl_core.errors import ConfigError
-from marl_core.types import RobotModel
+from marl_core.warm_up import warm_up
 from marl_nodes.checkout import require_simulator
 from marl_nodes.demo import report
+from marl_nodes.demo.world import largest_radius_m, world_of
 from marl_nodes.fleet.model import Fleet, RobotEntry, SimulationEntry, load_fleet, require_correct
-from marl_nodes.fleet.nodes import FleetNode, nodes_of
-from marl_nodes.fleet.processes import process_specs, require_folder
-from marl_nodes.fleet.supervisor import Supervisor
+from marl_nodes.fleet.nodes import FleetNode, nodes_of, require_few
+from marl_nodes.fleet.processes import WITHOUT_LOG_FILE, process_specs, require_folder
+from marl_nodes.fleet.stopping import StopSignals
+from marl_nodes.fleet.supervisor import Supervisor, ending
 from marl_nodes.monitor import Monitor
 
 require_simulator()
 from sim.coverage import COMPLETE, Coverage  # noqa: E402 - found by the line above.
-from sim.worlds import load_world  # noqa: E402
 
 PUBLISH_PERIOD_S = 0.1
 """Of the map [s; wall clock]: the simulation may run many times faster than the clock on the wall."""
@@ -38,8 +38,12 @@ RESIGN_S = 60.0
 """Robots that say they are done while the map is not complete get so long to change their mind [s; simulated]."""
 STANDSTILL_S = 90.0
 """The demo fails when simulated time stands still for so long [s; wall clock]."""
+SAVE_S = 15.0
+"""The map node may take so long to save the map [s; wall clock]."""
 LINE_PERIOD_S = 5.0
 """Between progress lines where there is no terminal [s; wall clock]."""
+LINE_WIDTH = 100
+"""What a progress line covers of the one before it on a terminal."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +82,17 @@ def run(options: DemoOptions) -> int:
     fleet = fleet_of(options)
     coverage = coverage_of(fleet)
     folder = Path(options.output or Path('runs') / time.strftime('%Y%m%d-%H%M%S')).resolve()
-    domain = domain_of(os.environ)
     require_folder(folder)
-    os.environ['ROS_DOMAIN_ID'] = str(domain)
+    report.remove_results(folder, fleet.simulation.world)
+    if not os.environ.get('ROS_DOMAIN_ID'):
+        os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)  # Two demos are not one fleet.
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    _say('compiling what no earlier run has compiled')
+    warm_up()  # Else the simulator would go on without robots that are still compiling.
     nodes = [_adapted(node, folder) for node in nodes_of(fleet)]
-    supervisor = Supervisor(process_specs(nodes, folder / 'logs', domain), show=_show)
+    supervisor = Supervisor(process_specs(nodes, folder / report.LOGS), show=_show)
     context = Context()
-    rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
+    rclpy.init(args=list(WITHOUT_LOG_FILE), context=context, signal_handler_options=SignalHandlerOptions.NO)
     try:
         monitor = Monitor(list(fleet.robots), fleet.namespace, fleet.map_frame, coverage.of, context)
         return Demo(options, fleet, folder, supervisor, monitor).run()
@@ -104,28 +111,19 @@ def fleet_of(options: DemoOptions) -> Fleet:
         if fleet.simulation is None:
             raise ConfigError(f'{options.fleet}: the demo needs a fleet with a simulation')
         fleet = replace(fleet, simulation=replace(fleet.simulation, real_time_factor=options.speed))
+        require_few(len(fleet.robots))
     else:
         if options.robots < 1:
             raise ConfigError(f'--robots must be at least 1, got {options.robots}')
+        require_few(options.robots)
         policy = str(Path(options.policy).resolve()) if options.policy.endswith('.onnx') else options.policy
         world = str(Path(options.world).resolve()) if '.yaml' in options.world else options.world
         fleet = Fleet({f'robot_{number + 1}': RobotEntry(policy=policy) for number in range(options.robots)},
-                      simulation=SimulationEntry(world, options.physics, body='wheeled', seed=options.seed,
-                                                 real_time_factor=options.speed))
+                      simulation=from_mapping(SimulationEntry, {
+                          'world': world, 'physics': options.physics, 'body': 'wheeled', 'seed': options.seed,
+                          'real_time_factor': options.speed}, 'demo'))
     require_correct(fleet, options.fleet or 'demo')
     return replace(fleet, map=replace(fleet.map, enabled=True))
-
-
-def domain_of(environment: Mapping[str, str]) -> int:
-    """ROS_DOMAIN_ID of an environment; one of the process's own where there is none.
-
-    Raises:
-        ConfigError: it is no whole number.
-    """
-    given = environment.get('ROS_DOMAIN_ID', '') or str(1 + os.getpid() % 100)
-    if not given.isdecimal():
-        raise ConfigError(f'ROS_DOMAIN_ID must be a whole number, got {given!r}')
-    return int(given)
 
 
 def coverage_of(fleet: Fleet) -> Coverage:
@@ -135,12 +133,7 @@ def coverage_of(fleet: Fleet) -> Coverage:
         MarlError: the world, a model or the agents' configuration cannot be read, or the world has no room for all.
     """
     agent = load(AgentConfig, fleet.agent) if fleet.agent else AgentConfig()
-    models = [load(RobotModel, robot.model) if robot.model else RobotModel() for robot in fleet.robots.values()]
-    radius_m = max(model.radius_m for model in models) + agent.exploration.clearance_m
-    world = load_world(fleet.simulation.world)
-    if any(robot.start is None for robot in fleet.robots.values()):
-        world.start_poses(len(models), max(model.radius_m for model in models))  # before hundreds of nodes are started
-    return Coverage(world, radius_m=radius_m)
+    return Coverage(world_of(fleet), radius_m=largest_radius_m(fleet) + agent.exploration.clearance_m)
 
 
 class Demo:
@@ -152,25 +145,26 @@ class Demo:
         self._supervisor, self._monitor = supervisor, monitor
         self._executor = SingleThreadedExecutor(context=monitor.context)
         self._executor.add_node(monitor)
-        self._asked_to_stop = False
+        self._signals = StopSignals()
         self._began_s = self._line_s = self._moved_s = time.monotonic()
         self._moved_time_s = 0.0
         self._first_time: tuple[float, float] | None = None
 
     def run(self) -> int:
         """Start, watch, stop, report; returns the exit code."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._ask_to_stop)
-        _say(f'{len(self._fleet.robots)} robots explore {self._fleet.simulation.world}; logs in {self._folder}')
-        self._supervisor.start()
-        try:
-            outcome = self._watch()
-            self._end_line()
-            saved = self._save_map() if self._monitor.map is not None else False
-        finally:
-            self._supervisor.stop()
-        self._report(outcome)
+        robots = report.count_of(len(self._fleet.robots), 'robot')
+        _say(f'{robots} in {self._fleet.simulation.world}; logs in {self._folder / report.LOGS}')
+        with self._signals:
+            try:
+                self._supervisor.start()
+                outcome = self._watch()
+                self._end_line()
+                saved = self._save_map() if self._monitor.map is not None else False
+            finally:
+                self._supervisor.stop(hurry=lambda: self._signals.hurried)
+            metrics = self._report(outcome)
         _say(outcome if saved or outcome != COMPLETED else f'{outcome}, but it could not be saved')
+        _say(report.summary_of(metrics))
         _say(f'results in {self._folder}')
         return 0 if outcome == COMPLETED and saved else 1
 
@@ -193,8 +187,10 @@ class Demo:
             return COMPLETED
         if monitor.done_for_s >= RESIGN_S:
             return 'the robots are done, but the map is not complete'
-        if self._asked_to_stop:
+        if self._signals.asked:
             return 'stopped before the map was complete'
+        for code in self._supervisor.exit_codes_of('simulation'):  # Another one would begin another world.
+            return f'the simulator {ending(code)}, and its world with it; see the logs'
         if self._supervisor.given_up:
             return f'{", ".join(self._supervisor.given_up)} failed; see the logs'
         if monitor.time_s >= self._options.time_limit_s:
@@ -211,12 +207,18 @@ class Demo:
         if now_s - self._line_s < (0.2 if terminal else LINE_PERIOD_S):
             return
         self._line_s = now_s
+        line = self._progress()
+        sys.stdout.write(f'\r{line:<{LINE_WIDTH}}' if terminal else f'{line}\n')
+        sys.stdout.flush()
+
+    def _progress(self) -> str:
+        monitor = self._monitor
+        if self._first_time is None:
+            return 'waiting for the nodes to find each other'
         kilobytes = monitor.sent_bytes / 1000.0 / len(monitor.records)
-        line = (f'{monitor.time_s:6.1f} s  coverage {100 * monitor.coverage[-1][1]:5.1f} %  '
+        return (f'{monitor.time_s:6.1f} s  coverage {100 * monitor.coverage[-1][1]:5.1f} %  '
                 f'travelled {monitor.travelled_m:6.1f} m  sent {kilobytes:6.1f} kB per robot  '
                 f'{self._real_time_factor():4.1f} x real time')
-        sys.stdout.write(f'\r{line}' if terminal else f'{line}\n')
-        sys.stdout.flush()
 
     def _real_time_factor(self) -> float:
         if self._first_time is None:
@@ -230,30 +232,33 @@ class Demo:
 
     def _save_map(self) -> bool:
         client = self._monitor.create_client(SaveMap, '/map/save_map')
-        if not client.wait_for_service(timeout_sec=5.0):
-            return False
-        future = client.call_async(SaveMap.Request(path=str(self._folder / 'map')))
-        self._executor.spin_until_future_complete(future, timeout_sec=10.0)
-        return future.done() and future.result().success
+        future = None
+        deadline_s = time.monotonic() + SAVE_S
+        while time.monotonic() < deadline_s and not self._signals.hurried:
+            self._executor.spin_once(timeout_sec=0.05)
+            if future is None and client.service_is_ready():
+                future = client.call_async(SaveMap.Request(path=str(self._folder / 'map')))
+            if future is not None and future.done():
+                return future.result().success
+        return False
 
-    def _report(self, outcome: str) -> None:
+    def _report(self, outcome: str) -> dict[str, Any]:
         path = self._folder / 'trajectories.csv'
         trajectories = report.read_trajectories(path) if path.is_file() else {}
         simulation = self._fleet.simulation
-        report.write_metrics(self._folder / 'metrics.json', {
+        metrics = {
             'outcome': outcome, 'complete': outcome == COMPLETED, 'world': simulation.world,
             'physics': simulation.physics, 'seed': simulation.seed,
             'policies': {name: robot.policy for name, robot in self._fleet.robots.items()},
             **report.metrics_of(self._monitor, trajectories, COMPLETE),
             'odometry_drift_m': report.drift_m(path) if path.is_file() else {},
             'real_time_factor': round(self._real_time_factor(), 2),
-            'wall_s': round(time.monotonic() - self._began_s, 1)})
-        report.draw_curves(self._folder, self._monitor)
+            'wall_s': round(time.monotonic() - self._began_s, 1)}
+        report.write_metrics(self._folder, metrics)
+        report.draw_curves(self._folder, self._monitor, metrics)
         if self._monitor.map is not None:
-            report.draw_trajectories(self._folder / 'trajectories.png', self._monitor.map, trajectories)
-
-    def _ask_to_stop(self, number: int, frame: object) -> None:
-        self._asked_to_stop = True
+            report.draw_trajectories(self._folder, self._monitor.map, trajectories, metrics)
+        return metrics
 
 
 COMPLETED = 'the map is complete and the robots know it'
@@ -272,5 +277,5 @@ def _say(sentence: str) -> None:
 
 def _show(label: str, line: str) -> None:
     """Everything is in the logs; only what went wrong is worth a line here."""
-    if not line.startswith(('[INFO]', '[WARN]', '[DEBUG]')):
+    if not line.startswith(('[INFO]', '[WARN]', '[DEBUG]', 'pybullet build time')):
         _say(f'{label} | {line}')

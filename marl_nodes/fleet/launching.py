@@ -9,7 +9,7 @@ from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
 from marl_nodes.fleet.model import Fleet, load_fleet, require_correct
-from marl_nodes.fleet.nodes import FleetNode
+from marl_nodes.fleet.nodes import FleetNode, require_few, robots_among
 
 PACKAGE = 'marl_coordination'
 
@@ -27,7 +27,9 @@ def fleet_launch(choose: Choose, *arguments: DeclareLaunchArgument) -> LaunchDes
         path = LaunchConfiguration('fleet').perform(context)
         fleet = load_fleet(path)
         require_correct(fleet, path)
-        return [_action(node) for node in choose(fleet, context)]
+        nodes = choose(fleet, context)
+        require_few(robots_among(nodes))
+        return [_action(node) for node in nodes]
 
     return LaunchDescription([
         DeclareLaunchArgument(

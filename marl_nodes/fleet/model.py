@@ -18,6 +18,8 @@ from marl_core.types import RobotModel
 
 ROBOT_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]{0,63}')
 """A robot's name is its namespace as well, so it must be a valid one."""
+RESERVED_NAMES = ('map', 'simulation')
+"""Nodes that a fleet may have besides robots; logs and parameter files go by these names."""
 PHYSICS = ('kinematic', 'pybullet')
 BODIES = ('cylinder', 'wheeled')
 """Those of sim.simulation, which is not installed where robots are."""
@@ -92,6 +94,8 @@ class SimulationEntry:
         for name in ('real_time_factor', 'drift_along', 'drift_turn_rad'):
             if not (isfinite(getattr(self, name)) and getattr(self, name) >= 0.0):
                 raise ValueError(f'{name} must be 0 or more, got {getattr(self, name)}')
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f'seed must be from 0 to {2**31 - 1}, got {self.seed}')
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +232,9 @@ def _check_names(fleet: Fleet, path: Path) -> None:
             raise ConfigError(f'{path}: robots: {name!r} is no name; a letter, then letters, digits and _ are valid')
     if fleet.map.enabled and fleet.map.name in fleet.robots:
         raise ConfigError(f"{path}: map: name {fleet.map.name!r} is a robot's")
+    for name in RESERVED_NAMES:
+        if name in fleet.robots:
+            raise ConfigError(f'{path}: robots: {name!r} is what another node is called; another name is valid')
     if not fleet.map_frame:
         raise ConfigError(f'{path}: map_frame must not be empty')
     if not re.fullmatch(r'(/[A-Za-z_][A-Za-z0-9_]*)+', fleet.namespace):
@@ -239,7 +246,7 @@ def _read(path: Path) -> dict[str, Any]:
         content = yaml.load(path.read_text(encoding='utf-8'), _UniqueKeys)  # noqa: S506 - a SafeLoader
     except OSError as error:
         raise ConfigError(f'{path}: cannot be read ({error.strerror})') from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # Values: no text, or a date such as 2024-99-99.
         raise ConfigError(f'{path}: is not YAML ({error})') from error
     if not isinstance(content, dict):
         raise ConfigError(f'{path}: expected a mapping of keys, got {type(content).__name__}')
@@ -247,11 +254,17 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that is given twice: of two robots with one name, YAML would silently keep the last."""
+    """Refuses a key that is given twice: of two robots with one name, YAML would silently keep the last.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f'{key!r} is given twice', node.start_mark)
-        return super().construct_mapping(node, deep)
+    Looks at mappings as they are written, before ``<<: *anchor`` puts the keys of others into them.
+    """
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            name = key.tag, str(key.value)
+            if name in seen:
+                raise yaml.composer.ComposerError(None, None, f'{key.value!r} is given twice', key.start_mark)
+            seen.add(name)
+        return node

@@ -1,9 +1,15 @@
 """Which nodes a fleet consists of, and with which parameters; launch files and the runner both start these."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from marl_core.errors import ConfigError
 from marl_nodes.fleet.model import Fleet
+
+ROBOTS_PER_MACHINE = 64
+"""As many as one machine is asked to start. Each takes some 150 MB and 17 threads, so this many take 10 GB; and a ROS
+domain has ports for 120 processes on a machine."""
 
 LOCKSTEP_SCAN_TIMEOUT_S = 10.0
 """A simulation without pace answers when it can; on a busy machine a scan may take seconds of wall clock."""
@@ -20,6 +26,7 @@ class FleetNode:
         namespace: of the ROS node, '' for the root.
         parameters: of the ROS node.
         stop_order: lower ones are stopped first.
+        restart_note: what it means that it was started again; '' if nothing.
     """
 
     label: str
@@ -28,6 +35,23 @@ class FleetNode:
     namespace: str = ''
     parameters: dict[str, Any] = field(default_factory=dict)
     stop_order: int = 0
+    restart_note: str = ''
+
+
+def require_few(robots: int) -> None:
+    """Refuse more robots than one machine can start; ask before anything is made for each of them.
+
+    Raises:
+        ConfigError: says the limit and why.
+    """
+    if robots > ROBOTS_PER_MACHINE:
+        raise ConfigError(f'{robots} robots: one machine starts at most {ROBOTS_PER_MACHINE}, for each is a process of '
+                          'some 150 MB; with `marl_fleet up --only` a larger fleet is started on several machines')
+
+
+def robots_among(nodes: Iterable[FleetNode]) -> int:
+    """How many of the nodes are robots."""
+    return sum(node.executable == 'robot_node' for node in nodes)
 
 
 def nodes_of(fleet: Fleet) -> tuple[FleetNode, ...]:
@@ -72,4 +96,6 @@ def simulation_node(fleet: Fleet) -> FleetNode:
         'stamped_cmd_vel': [fleet.robots[name].stamped_cmd_vel for name in names], 'starts': starts,
         'world': simulation.world, 'physics': simulation.physics, 'body': simulation.body,
         'seed': simulation.seed, 'real_time_factor': simulation.real_time_factor,
-        'drift_along': simulation.drift_along, 'drift_turn_rad': simulation.drift_turn_rad}, stop_order=2)
+        'drift_along': simulation.drift_along, 'drift_turn_rad': simulation.drift_turn_rad}, stop_order=2,
+        restart_note='a new simulator is a new world: its time begins at 0 with every robot at its start, and what the '
+                     'robots remember is of the old one; stop the fleet and start it again')

@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import IO
 
 from marl_nodes.fleet.environment import PARENT_VARIABLE
+from marl_nodes.fleet.stopping import StopSignals
 
 POLL_S = 0.1
+KILLED_S = 10.0
+"""So long may the kernel take to end a process that was killed [s]."""
 READ_BYTES = 65536
 
 
@@ -54,14 +57,6 @@ class RestartPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class StopPolicy:
-    """How long a process may take to stop after each signal [s]."""
-
-    interrupt_s: float = 5.0
-    terminate_s: float = 2.0
-
-
-@dataclass(frozen=True, slots=True)
 class ProcessSpec:
     """A process to keep running.
 
@@ -69,6 +64,7 @@ class ProcessSpec:
         label: before each of its lines. arguments: command line.
         environment: complete. stop_order: lower ones are stopped first.
         log: file that gets its output as well.
+        restart_note: said whenever it is started again; '' for nothing.
     """
 
     label: str
@@ -76,6 +72,7 @@ class ProcessSpec:
     environment: Mapping[str, str]
     stop_order: int = 0
     log: Path | None = None
+    restart_note: str = ''
 
 
 @dataclass(slots=True)
@@ -98,17 +95,17 @@ class Supervisor:
     """
 
     def __init__(self, specs: Sequence[ProcessSpec], restart: RestartPolicy | None = None,
-                 stop: StopPolicy | None = None, show: Callable[[str, str], None] | None = None) -> None:
+                 patience_s: float = 7.0, show: Callable[[str, str], None] | None = None) -> None:
         """Prepare; nothing is started yet.
 
         Args:
             specs: what to run, in the order of starting.
             restart: what to do when one ends.
-            stop: patience when stopping.
+            patience_s: how long a process may take to stop when asked, before it is killed [s].
             show: gets the label and each line of output; default: to standard output.
         """
         self._children = [_Child(spec) for spec in specs]
-        self._restart, self._stop = restart or RestartPolicy(), stop or StopPolicy()
+        self._restart, self._patience_s = restart or RestartPolicy(), patience_s
         self._show = LinePrinter([spec.label for spec in specs]) if show is None else show
         self._selector = selectors.DefaultSelector()
 
@@ -137,23 +134,20 @@ class Supervisor:
         return tuple(next(child for child in self._children if child.spec.label == label).exit_codes)
 
     def run(self) -> int:
-        """Start everything, serve until SIGINT or SIGTERM or until nothing is left, and stop.
+        """Start everything, serve until SIGINT, SIGTERM or SIGHUP or until nothing is left, and stop.
 
         Returns:
             0, or 1 when a process was given up.
         """
-        asked: list[int] = []
-        previous = {number: signal.signal(number, lambda number, frame: asked.append(number))
-                    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-        try:
-            self.start()
-            while not asked and not self.finished:
-                self.poll(POLL_S)
-        finally:
-            first = len(asked)
-            self.stop(hurry=lambda: len(asked) > first)
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+        with StopSignals() as signals:
+            try:
+                self.start()
+                while not signals.asked and not self.finished:
+                    self.poll(POLL_S)
+                if signals.asked:
+                    self._show('marl_fleet', 'stops every node; asked again, it kills what still runs')
+            finally:
+                self.stop(hurry=lambda: signals.hurried)
         return 1 if self.given_up else 0
 
     def start(self) -> None:
@@ -172,7 +166,9 @@ class Supervisor:
                 self._launch(child)
 
     def stop(self, hurry: Callable[[], bool] = lambda: False) -> None:
-        """End every process: asked first, then told, then killed; returns when none is left.
+        """End every process: asked first, then killed; returns when none is left.
+
+        The asking is by SIGTERM: a Python that is still importing dies of it without a word.
 
         Args:
             hurry: asked repeatedly; once true, what still runs is killed at once.
@@ -181,18 +177,23 @@ class Supervisor:
             child.start_again_s = None
         for order in sorted({child.spec.stop_order for child in self._children}):
             group = [child for child in self._children if child.spec.stop_order == order]
-            for number, patience_s in ((signal.SIGINT, self._stop.interrupt_s),
-                                       (signal.SIGTERM, self._stop.terminate_s), (signal.SIGKILL, 10.0)):
-                self._signal(group, number)
-                deadline_s = time.monotonic() + patience_s
-                while any(child.process for child in group) and time.monotonic() < deadline_s:
-                    if hurry() and number != signal.SIGKILL:
-                        break
-                    self._pass_on_output(0.02)
-                    self._reap(group)
+            self._signal(group, signal.SIGTERM)
+            self._await_ends(group, self._patience_s, hurry)
+            self._signal(group, signal.SIGKILL)
+            self._await_ends(group, KILLED_S, lambda: False)
+
+    def _await_ends(self, group: Sequence[_Child], patience_s: float, hurry: Callable[[], bool]) -> None:
+        deadline_s = time.monotonic() + patience_s
+        while any(child.process for child in group) and time.monotonic() < deadline_s and not hurry():
+            self._pass_on_output(0.02)
+            for child in group:
+                if child.process is not None and child.process.poll() is not None:
+                    self._bury(child)
 
     def _launch(self, child: _Child) -> None:
         child.start_again_s = None
+        if child.spec.log is not None and child.log is None:
+            child.log = child.spec.log.open('ab')
         environment = {**child.spec.environment, PARENT_VARIABLE: str(os.getpid())}
         child.process = subprocess.Popen(
             child.spec.arguments, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -200,8 +201,6 @@ class Supervisor:
         child.started_s = time.monotonic()
         os.set_blocking(child.process.stdout.fileno(), False)
         self._selector.register(child.process.stdout, selectors.EVENT_READ, child)
-        if child.spec.log is not None and child.log is None:
-            child.log = child.spec.log.open('ab')
 
     def _pass_on_output(self, timeout_s: float) -> None:
         if not self._selector.get_map():
@@ -217,13 +216,22 @@ class Supervisor:
             if data == b'':  # Closed; None would mean that nothing is there yet.
                 self._selector.unregister(child.process.stdout)
             return False
-        if child.log is not None:
-            child.log.write(data)
-            child.log.flush()
+        self._keep(child, data)
         *lines, child.rest = (child.rest + data).split(b'\n')
         for line in lines:
             self._show(child.spec.label, line.decode(errors='replace'))
         return True
+
+    def _keep(self, child: _Child, data: bytes) -> None:
+        if child.log is None or child.log.closed:
+            return
+        try:
+            child.log.write(data)
+            child.log.flush()
+        except OSError as error:  # A full disk is no reason to stop robots.
+            self._show(child.spec.label, f'{child.spec.log}: cannot be written ({error.strerror}); it ends here')
+            with contextlib.suppress(OSError):
+                child.log.close()
 
     def _note_end(self, child: _Child, now_s: float) -> None:
         code = self._bury(child)
@@ -231,7 +239,7 @@ class Supervisor:
         if now_s - child.started_s >= policy.steady_s:
             child.restarts = 0
         wanted = policy.restart is Restart.ALWAYS or (policy.restart is Restart.ON_FAILURE and code != 0)
-        said = f'ended with exit code {code}' if code >= 0 else f'was ended by {signal.Signals(-code).name}'
+        said = ending(code)
         if not wanted:
             child.gave_up = code != 0
             self._show(child.spec.label, said)
@@ -243,6 +251,8 @@ class Supervisor:
             child.restarts += 1
             child.start_again_s = now_s + delay_s
             self._show(child.spec.label, f'{said}; starts again in {delay_s:.0f} s')
+            if child.spec.restart_note:
+                self._show(child.spec.label, child.spec.restart_note)
 
     def _bury(self, child: _Child) -> int:
         """Take leave of a process that ended: its last words, and whatever it left in its group."""
@@ -261,11 +271,6 @@ class Supervisor:
         child.exit_codes.append(process.returncode)
         return process.returncode
 
-    def _reap(self, children: Sequence[_Child]) -> None:
-        for child in children:
-            if child.process is not None and child.process.poll() is not None:
-                self._bury(child)
-
     def _signal(self, children: Sequence[_Child], number: int) -> None:
         for child in children:
             if child.process is not None:
@@ -274,6 +279,11 @@ class Supervisor:
                         os.killpg(child.process.pid, number)
                     else:
                         child.process.send_signal(number)
+
+
+def ending(code: int) -> str:
+    """How a process ended, in words; negative: by that signal."""
+    return f'ended with exit code {code}' if code >= 0 else f'was ended by {signal.Signals(-code).name}'
 
 
 class LinePrinter:

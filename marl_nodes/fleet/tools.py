@@ -15,6 +15,7 @@ from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
+from marl_nodes.fleet.processes import WITHOUT_LOG_FILE
 from marl_nodes.map_view import areas_m2
 from marl_nodes.monitor import Monitor
 
@@ -85,7 +86,7 @@ def _known_m2(classes: NDArray[np.int8], resolution_m: float, origin_x_m: float,
 
 def _with_context(serve: Callable[[Context], int]) -> int:
     context = Context()
-    rclpy.init(context=context)
+    rclpy.init(args=list(WITHOUT_LOG_FILE), context=context)
     try:
         return serve(context)
     except (KeyboardInterrupt, ExternalShutdownException):

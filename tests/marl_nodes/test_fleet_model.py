@@ -4,8 +4,8 @@ import pytest
 
 from marl_core.errors import ConfigError
 from marl_nodes.fleet.model import BODIES, PHYSICS, check_fleet, load_fleet
-from marl_nodes.fleet.nodes import LOCKSTEP_SCAN_TIMEOUT_S, nodes_of
-from marl_nodes.fleet.processes import require_folder
+from marl_nodes.fleet.nodes import LOCKSTEP_SCAN_TIMEOUT_S, ROBOTS_PER_MACHINE, nodes_of, require_few
+from marl_nodes.fleet.processes import process_specs, require_folder
 from sim import simulation
 
 CONFIG = Path(__file__).parents[2] / 'config'
@@ -31,6 +31,25 @@ def test_a_robot_overrides_what_all_share(tmp_path):
     assert fleet.robots['b'].start == (1.0, 2.0, 3.0)
 
 
+def test_keys_are_merged_as_yaml_has_it(tmp_path):
+    fleet = load_fleet(fleet_file(tmp_path, """
+        robots:
+          a: &a {<<: &base {policy: nearest, stamped_cmd_vel: false}, policy: burgard}
+          b: {<<: [*a, *base], start: [1, 2, 3]}
+          c: {<<: *a, policy: mtsp}
+        """))
+    assert [robot.policy for robot in fleet.robots.values()] == ['burgard', 'burgard', 'mtsp']
+    assert not any(robot.stamped_cmd_vel for robot in fleet.robots.values())
+
+
+def test_an_anchor_with_merged_keys_may_be_merged_before_it_is_read(tmp_path):
+    fleet = load_fleet(fleet_file(tmp_path, """
+        robots: {deep: &deep {<<: {policy: nearest}, policy: burgard}}
+        every_robot: {<<: *deep}
+        """))
+    assert fleet.robots['deep'].policy == 'burgard'
+
+
 def test_paths_are_relative_to_the_file(tmp_path):
     fleet = load_fleet(fleet_file(tmp_path, """
         agent: agent.yaml
@@ -54,10 +73,16 @@ def test_paths_are_relative_to_the_file(tmp_path):
     ('robots: {2nd: {}}', ['2nd', 'letter']),
     ('robots: {a-b: {}}', ['a-b']),
     ('robots: {map: {}}', ['map']),
+    ('robots: {simulation: {}}', ['simulation', 'another name']),
+    ('robots: {map: {}}\nmap: {name: atlas}', ['map', 'another name']),
     ('robots: []', ['robots']),
     ('robots: {}', ['robots']),
     ('robots: {a: {}, a: {}}', ['a', 'twice']),
     ('robots: {a: {}}\nnamespace: fleet', ['namespace', '/fleet']),
+    ('robots: {a: {policy: nearest, policy: minpos}}', ['policy', 'twice', 'line 1']),
+    ('robots: {a: {<<: {policy: nearest}, <<: {model: x.yaml}}}', ['<<', 'twice']),
+    ('robots: {a: {}}\nmap_frame: 2024-99-99', ['YAML', 'month']),
+    ('robots: {a: {}}\nsimulation: {seed: -1}', ['simulation', 'seed']),
     ('robots: {a: 5}', ['a', 'mapping']),
     ('every_robot: 5\nrobots: {a: {}}', ['every_robot', 'mapping']),
     ('robots: {a: {start: [.nan, 0, 0]}}', ['a', 'start']),
@@ -130,6 +155,23 @@ def test_check_names_files_that_the_fleet_needs_and_cannot_have(tmp_path):
 
 def test_options_of_the_simulation_are_those_of_the_simulator():
     assert (PHYSICS, BODIES) == (simulation.PHYSICS, simulation.BODIES)
+
+
+def test_more_robots_than_one_machine_can_start_are_refused_with_the_reason(tmp_path):
+    require_few(ROBOTS_PER_MACHINE)
+    robots = '\n'.join(f'  r{number}: {{}}' for number in range(ROBOTS_PER_MACHINE + 1))
+    fleet = load_fleet(fleet_file(tmp_path, f'simulation: {{}}\nrobots:\n{robots}'))
+    with pytest.raises(ConfigError, match='65 robots: one machine starts at most 64, .*150 MB.*--only'):
+        process_specs(nodes_of(fleet), tmp_path / 'runs')
+    assert not (tmp_path / 'runs').exists()
+
+
+def test_a_log_folder_of_ros_that_cannot_be_made_is_named(tmp_path, monkeypatch):
+    (tmp_path / 'file').touch()
+    monkeypatch.setenv('ROS_LOG_DIR', str(tmp_path / 'file' / 'ros'))
+    fleet = load_fleet(fleet_file(tmp_path, 'robots: {a: {start: [0, 0, 0]}}'))
+    with pytest.raises(ConfigError, match='ROS_LOG_DIR: .*file/ros'):
+        process_specs(nodes_of(fleet), tmp_path / 'runs')
 
 
 def test_a_folder_for_results_that_cannot_be_made_is_named(tmp_path):

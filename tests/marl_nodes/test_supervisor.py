@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from marl_nodes.fleet.supervisor import ProcessSpec, Restart, RestartPolicy, StopPolicy, Supervisor
+from marl_nodes.fleet.stopping import ONE_REQUEST_S, StopSignals
+from marl_nodes.fleet.supervisor import ProcessSpec, Restart, RestartPolicy, Supervisor
 
 QUICK = RestartPolicy(delay_s=0.01, longest_delay_s=0.02, limit=2)
 
@@ -106,12 +107,13 @@ def test_a_killed_process_comes_back():
 def test_processes_are_stopped_in_order_and_may_finish_their_work():
     code = """
         import signal, sys, time
-        print('up')
-        try:
-            time.sleep(60)
-        except KeyboardInterrupt:
+        def stop(number, frame):
             time.sleep(0.1)
             print('stopped')
+            sys.exit(0)
+        signal.signal(signal.SIGTERM, stop)
+        print('up')
+        time.sleep(60)
         """
     said = Said()
     supervisor = Supervisor([python('last', code, stop_order=2), python('first', code, stop_order=0)], show=said)
@@ -122,20 +124,76 @@ def test_processes_are_stopped_in_order_and_may_finish_their_work():
     assert supervisor.exit_codes_of('last') == (0,)
 
 
+STUBBORN = """
+    import os, signal, time
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+    """
+
+
 def test_who_ignores_signals_is_killed():
-    code = """
-        import signal, time
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        print('up')
-        time.sleep(60)
-        """
     said = Said()
-    supervisor = Supervisor([python('a', code)], show=said, stop=StopPolicy(0.1, 0.1))
+    supervisor = Supervisor([python('a', STUBBORN)], show=said, patience_s=0.1)
     supervisor.start()
-    wait_until(lambda: supervisor.poll(0.02) or 'up' in said.by('a'))
+    wait_until(lambda: supervisor.poll(0.02) or said.by('a'))
     supervisor.stop()
     assert supervisor.exit_codes_of('a') == (-signal.SIGKILL,)
+
+
+def test_asked_twice_the_runner_kills_what_takes_its_time():
+    code = f"""
+        import os, sys
+        from marl_nodes.fleet.supervisor import ProcessSpec, Supervisor
+        spec = ProcessSpec('a', (sys.executable, '-c', {textwrap.dedent(STUBBORN)!r}), dict(os.environ))
+        sys.exit(Supervisor([spec], patience_s=3600.0).run())
+        """
+    runner = subprocess.Popen([sys.executable, '-c', textwrap.dedent(code)], stdout=subprocess.PIPE, text=True)
+    child = int(runner.stdout.readline().split('|')[1])
+    runner.send_signal(signal.SIGINT)
+    assert 'stops every node' in runner.stdout.readline()
+    assert is_alive(child)
+    time.sleep(ONE_REQUEST_S + 0.1)
+    runner.send_signal(signal.SIGINT)
+    assert runner.wait(20) == 0
+    assert not is_alive(child)
+    runner.stdout.close()
+
+
+def test_signals_at_once_are_one_request():
+    before = signal.getsignal(signal.SIGTERM)
+    with StopSignals() as signals:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.raise_signal(number)
+        assert signals.asked and not signals.hurried
+        time.sleep(ONE_REQUEST_S + 0.1)
+        assert not signals.hurried
+        signal.raise_signal(signal.SIGINT)
+        assert signals.hurried
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_nohup_holds():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopSignals() as signals:
+            signal.raise_signal(signal.SIGHUP)
+            assert not signals.asked
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_what_a_restart_means_is_said():
+    _, said = supervise([python('a', 'raise SystemExit(3)', restart_note='all is new')])
+    assert said.by('a').count('all is new') == QUICK.limit
+
+
+def test_a_full_disk_ends_the_log_and_nothing_else():
+    _, said = supervise([python('a', "print('one'); import time; time.sleep(0.2); print('two')",
+                                log=Path('/dev/full'))])
+    assert [line for line in said.by('a') if line in ('one', 'two')] == ['one', 'two']
+    assert sum('/dev/full: cannot be written' in line for line in said.by('a')) == 1
 
 
 def test_what_a_process_leaves_in_its_group_is_killed_with_it():

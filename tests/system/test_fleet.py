@@ -84,6 +84,42 @@ def test_a_demo_that_runs_out_of_time_fails(start, tmp_path):
     assert 'not complete within 3 s' in said(tmp_path)
 
 
+def test_a_simulator_that_dies_ends_the_demo_and_nothing_is_lost_or_left(start, tmp_path):
+    folder = tmp_path / 'results'
+    folder.mkdir()
+    (folder / 'map.png').write_text('of an earlier run')
+    demo = start('demo', '--robots', 1, '--world', 'office:1', '--physics', 'kinematic', '--speed', 4,
+                 '--output', folder)
+    ways = folder / 'trajectories.csv'
+    wait_until(lambda: ways.is_file() and len(ways.read_text().splitlines()) > 100)
+    assert not (folder / 'map.png').exists()
+    written = len(ways.read_text())
+    children = children_of(demo.pid)
+    assert len(children) == 3
+    simulator, = (pid for pid in children if 'sim_node' in Path(f'/proc/{pid}/cmdline').read_text())
+    os.kill(simulator, signal.SIGKILL)
+    assert demo.wait(60) == 1
+    assert said(tmp_path).count('the simulator was ended by SIGKILL, and its world with it') == 1
+    assert 'Traceback' not in said(tmp_path)
+    assert not any(is_alive(pid) for pid in children)
+    assert len(ways.read_text()) >= written
+    assert 'SIGKILL' in json.loads((folder / 'metrics.json').read_text())['outcome']
+
+
+def test_a_demo_that_is_interrupted_keeps_what_there_is(start, tmp_path):
+    folder = tmp_path / 'results'
+    demo = start('demo', '--robots', 1, '--world', 'office:1', '--physics', 'kinematic', '--speed', 4,
+                 '--output', folder)
+    wait_until(lambda: '% ' in said(tmp_path) and 'coverage   0.0' not in said(tmp_path).splitlines()[-1])
+    children = children_of(demo.pid)
+    demo.send_signal(signal.SIGINT)
+    assert demo.wait(60) == 1
+    assert 'stopped before the map was complete' in said(tmp_path)
+    assert 'Traceback' not in said(tmp_path)
+    assert not any(is_alive(pid) for pid in children)
+    assert read_map(folder / 'map.yaml').classes.size > 0
+
+
 @pytest.fixture
 def fleet_file(tmp_path):
     path = tmp_path / 'fleet.yaml'
@@ -121,6 +157,28 @@ def test_killed_nodes_come_back_and_the_map_is_whole_again(start, ear, fleet_fil
     fleet.send_signal(signal.SIGINT)
     assert fleet.wait(30) == 0
     assert not any(is_alive(pid) for pid in children)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_fleet_that_is_stopped_while_it_starts_goes_without_a_word(start, fleet_file, tmp_path, number):
+    fleet = start('up', '--fleet', fleet_file, '--log', tmp_path / 'logs')
+    wait_until(lambda: (tmp_path / 'logs' / 'b.log').exists())
+    children = children_of(fleet.pid)
+    fleet.send_signal(number)
+    assert fleet.wait(30) == 0
+    assert not any(is_alive(pid) for pid in children)
+    assert [line.split()[0] for line in said(tmp_path).splitlines()] == ['marl_fleet:', 'marl_fleet']
+
+
+def test_a_new_simulator_is_called_a_new_world(start, fleet_file, tmp_path):
+    fleet = start('up', '--fleet', fleet_file, '--log', tmp_path / 'logs')
+    wait_until(lambda: 'world rooms' in said(tmp_path))
+    simulator, = (pid for pid in children_of(fleet.pid) if 'sim_node' in Path(f'/proc/{pid}/cmdline').read_text())
+    os.kill(simulator, signal.SIGKILL)
+    wait_until(lambda: said(tmp_path).count('world rooms') == 2)
+    assert said(tmp_path).count('a new simulator is a new world') == 1
+    fleet.send_signal(signal.SIGTERM)
+    assert fleet.wait(30) == 0
 
 
 def test_nothing_survives_a_killed_runner(start, fleet_file, tmp_path):
