@@ -6,6 +6,9 @@ from math import atan2, cos, sin
 
 from marl_core.types import STOP, Pose, Twist
 
+CLOCK_RESTART_S = 2.0
+"""A stamp so much older than the newest is no late message: the clock began anew [s]."""
+
 
 def compose(outer: Pose, inner: Pose) -> Pose:
     """``inner``, given in the frame that stands at ``outer``, in the frame of ``outer``."""
@@ -32,7 +35,7 @@ class OdometryTrack:
     A stamp that runs backwards (a simulation or bag that began anew) empties the track.
     """
 
-    def __init__(self, odometry_in_map: Pose, keep_s: float = 2.0) -> None:
+    def __init__(self, odometry_in_map: Pose, keep_s: float = CLOCK_RESTART_S) -> None:
         self.odometry_in_map = odometry_in_map
         self._keep_s = keep_s
         self._stamps: deque[float] = deque()
@@ -48,11 +51,11 @@ class OdometryTrack:
         """Newest measured velocity."""
         return self._samples[-1][1] if self._samples else STOP
 
-    def add(self, stamp_s: float, pose: Pose, twist: Twist) -> None:
-        """Take a sample: pose in the odometry frame, and velocity of the base."""
+    def add(self, stamp_s: float, pose: Pose, twist: Twist) -> bool:
+        """Take a sample: pose in the odometry frame, and velocity of the base; False if it came too late to count."""
         if self._stamps and stamp_s <= self._stamps[-1]:
             if stamp_s > self._stamps[-1] - self._keep_s:
-                return
+                return False
             self._stamps.clear()
             self._samples.clear()
         self._stamps.append(stamp_s)
@@ -60,6 +63,7 @@ class OdometryTrack:
         while self._stamps[-1] - self._stamps[0] > self._keep_s:
             self._stamps.popleft()
             self._samples.popleft()
+        return True
 
     def pose_in_map(self, stamp_s: float, reach_s: float) -> Pose | None:
         """Pose of the base at a time [map frame].

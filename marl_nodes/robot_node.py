@@ -5,32 +5,43 @@ A tick runs when a scan has arrived and odometry has caught up with it; the scan
 the wall clock stops the robot when scans stay away. The mind itself is marl_core.agent.
 """
 
+import signal
+
+if __name__ == '__main__':  # Until run() listens, a signal ends this process in silence, imports or not.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, fields
 from functools import wraps
+from math import inf, isfinite
 
 from geometry_msgs.msg import PoseWithCovarianceStamped, TwistStamped
 from geometry_msgs.msg import Twist as TwistMessage
 from nav_msgs.msg import Odometry
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import LaserScan as LaserScanMessage
+from std_msgs.msg import Header
 
 from marl_core.agent import Agent, AgentConfig
 from marl_core.config import load
 from marl_core.decision.policies import POLICIES, make_policy
 from marl_core.errors import ConfigError, MarlError, MessageError
-from marl_core.trace import TraceWriter
+from marl_core.trace import TraceStep, TraceWriter
 from marl_core.types import STOP, LaserScan, Message, Pose, Readings, RobotModel, Twist
 from marl_nodes import conversions, qos
 from marl_nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Drops, Durations
 from marl_nodes.fleet_topics import FleetTopics
-from marl_nodes.odometry import OdometryTrack
-from marl_nodes.parameters import declare, parameter
+from marl_nodes.odometry import CLOCK_RESTART_S, OdometryTrack
+from marl_nodes.parameters import declare, parameter, read
+from marl_nodes.plausibility import require_plausible_odometry, require_plausible_scan
 from marl_nodes.running import run
 from marl_nodes.transforms import MapToOdometry
 
@@ -78,6 +89,10 @@ class RobotParameters:
                            0, 2**32 - 1)
 
 
+SETTABLE = frozenset(entry.name for entry in fields(RobotParameters)) - {'robot_name', 'autostart'}
+"""Parameters that may be set while the node is unconfigured; every life is configured from them anew."""
+
+
 class RobotNode(LifecycleNode):
     """Adapter between ROS and one Agent."""
 
@@ -88,64 +103,83 @@ class RobotNode(LifecycleNode):
             MarlError: a parameter, file or policy cannot be used.
         """
         super().__init__('robot', **options)
-        self.parameters = declare(self, RobotParameters)
-        if len(self.parameters.initial_pose) != 3:
-            raise ConfigError(f'initial_pose needs x, y and heading, got {self.parameters.initial_pose}')
+        self.parameters = declare(self, RobotParameters, settable=SETTABLE)
+        self.add_on_set_parameters_callback(self._may_set)
         self.name = self.parameters.robot_name or self.get_namespace().rpartition('/')[2] or 'robot'
         self.agent: Agent | None = None
         self.is_driving = False
+        self.drops, self.tick_durations = Drops(), Durations()
+        self._refusal: MarlError | None = None
+        self._epoch = 0
+        self._trace: TraceWriter | None = None
+        self._life, self._drive = ExitStack(), ExitStack()  # What cleanup and deactivate undo.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._failed_to_start: MarlError | None = None
+        self._diagnostics = Diagnostics(self, self.name)
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._diagnose, clock=self._steady)
         if self.parameters.autostart:
             self._come_up()
 
     def _come_up(self) -> None:
         configured = self.trigger_configure()
-        if self._failed_to_start is not None:
-            raise self._failed_to_start
+        if self._refusal is not None:
+            raise self._refusal
         if configured != TransitionCallbackReturn.SUCCESS or self.trigger_activate() != configured:
             raise RuntimeError(f'{self.name}: a transition failed; the reason is in the log')
+
+    def _may_set(self, changes: Sequence[Parameter]) -> SetParametersResult:
+        """Parameters hold for a life: what is set between two lives counts from on_configure."""
+        names = [change.name for change in changes if change.name in SETTABLE]
+        if names and self.agent is not None:
+            return SetParametersResult(successful=False, reason=f'{", ".join(names)}: can be set while the node is '
+                                       'unconfigured; deactivate and clean up first')
+        return SetParametersResult(successful=True)
 
     # -- lifecycle ----------------------------------------------------------------------------------------------
 
     @_logged
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load model, policy and agent, and open the topics that outlive a pause."""
+        self.parameters = given = read(self, RobotParameters)
         try:
-            self.agent = self._make_agent()
-            self._trace = TraceWriter(self.parameters.trace_path) if self.parameters.trace_path else None
+            agent = self._make_agent()
+            self._open_trace(given.trace_path)
         except MarlError as error:
-            self._failed_to_start = error
-            if not self.parameters.autostart:  # Otherwise the process ends with this error.
+            self._refusal = error
+            if not given.autostart:  # Otherwise the process ends with this error.
                 self.get_logger().error(str(error))
             return TransitionCallbackReturn.FAILURE
+        self.agent, self._refusal, self._epoch = agent, None, agent.epoch
         self.drops, self.tick_durations = Drops(), Durations()
-        self.track = OdometryTrack(Pose(*self.parameters.initial_pose))
+        self.track = OdometryTrack(Pose(*given.initial_pose))
         self._inbox: list[Message] = []
-        self._scan: LaserScan | None = None
-        self._scan_came_s = self._ticked_s = time.monotonic()
-        self._now_s = 0.0
+        self._ticked_s, self._now_s = time.monotonic(), 0.0
         self._failures = self._failures_in_a_row = 0
-        self._odometry_frame = ''
-        kind = TwistStamped if self.parameters.stamped_cmd_vel else TwistMessage
+        kind = TwistStamped if given.stamped_cmd_vel else TwistMessage
         self._command_publisher = self.create_publisher(kind, 'cmd_vel', qos.COMMAND)
-        self._diagnostics = Diagnostics(self, self.name)
-        self._transforms = MapToOdometry(self, self.parameters.map_frame)
-        self._diagnostics_timer = self.create_timer(DIAGNOSTICS_PERIOD_S, self._diagnose, clock=self._steady)
-        self.get_logger().info(f'{self.name}: policy {self.agent.policy.name}, epoch {self.agent.epoch}')
+        self._life.callback(self.destroy_publisher, self._command_publisher)
+        self._transforms = MapToOdometry(self, given.map_frame)
+        self._life.callback(self._transforms.close)
+        self.get_logger().info(f'{self.name}: policy {agent.policy.name}, epoch {agent.epoch}')
         return super().on_configure(state)
 
     @_logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen, and drive."""
-        self._ticked_s = time.monotonic()
+        self._ticked_s = self._scan_came_s = time.monotonic()
+        self._scan: LaserScan | None = None
+        self._scanned_s = -inf
+        self._frames: dict[str, str] = {}
         self._fleet = FleetTopics(self, self.name, self.parameters.fleet_namespace, self.parameters.map_frame,
                                   self._hear, self._refuse)
-        self._sensors = [
-            self.create_subscription(Odometry, 'odom', self._on_odometry, qos.SENSOR),
-            self.create_subscription(PoseWithCovarianceStamped, 'pose', self._on_correction, qos.CORRECTION),
-            self.create_subscription(LaserScanMessage, 'scan', self._on_scan, qos.SENSOR)]
-        self._watchdog_timer = self.create_timer(WATCHDOG_PERIOD_S, self._watch, clock=self._steady)
+        self._drive.callback(self._fleet.close)
+        for kind, topic, listener, profile in (
+                (Odometry, 'odom', self._on_odometry, qos.SENSOR),
+                (PoseWithCovarianceStamped, 'pose', self._on_correction, qos.CORRECTION),
+                (LaserScanMessage, 'scan', self._on_scan, qos.SENSOR)):
+            self._drive.callback(self.destroy_subscription, self.create_subscription(kind, topic, listener, profile))
+        self._drive.callback(self.destroy_timer,
+                             self.create_timer(WATCHDOG_PERIOD_S, self._watch, clock=self._steady))
+        self._drive.callback(self._command, STOP)  # The last is the first to be undone.
         self.is_driving = True
         return super().on_activate(state)
 
@@ -158,7 +192,7 @@ class RobotNode(LifecycleNode):
     @_logged
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Forget everything."""
-        self._close_topics()
+        self._forget()
         return super().on_cleanup(state)
 
     @_logged
@@ -167,33 +201,58 @@ class RobotNode(LifecycleNode):
         self.close()
         return super().on_shutdown(state)
 
+    @_logged
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop the robot and forget everything, so that the node can be configured anew."""
+        self.close()
+        self._forget()
+        return super().on_error(state)
+
     def close(self) -> None:
         """Leave the robot standing; called before the process ends, whatever ends it."""
-        if self.is_driving:
-            self._stop_driving()
+        was_driving = self.is_driving
+        self._stop_driving()
+        if was_driving:
             self._command_publisher.wait_for_all_acked(Duration(seconds=0.5))
 
     def _make_agent(self) -> Agent:
         given = self.parameters
+        if len(given.initial_pose) != 3 or not all(map(isfinite, given.initial_pose)):
+            raise ConfigError(f'initial_pose needs x, y and heading, finite, got {given.initial_pose}')
         model = load(RobotModel, given.model) if given.model else RobotModel()
         config = load(AgentConfig, given.agent_config) if given.agent_config else AgentConfig()
-        return Agent(self.name, given.epoch or int(time.time()), model, make_policy(given.policy), config)
+        epoch = max(given.epoch or int(time.time()), self._epoch + 1)  # A second life of this process is another one.
+        return Agent(self.name, epoch, model, make_policy(given.policy), config)
 
     def _stop_driving(self) -> None:
         self.is_driving = False
-        self._command(STOP)
-        self._scan = None
-        self._fleet.close()
-        for subscription in self._sensors:
-            self.destroy_subscription(subscription)
-        self.destroy_timer(self._watchdog_timer)
+        self._drive.close()
 
-    def _close_topics(self) -> None:
+    def _forget(self) -> None:
         self.agent = None
-        if self._trace is not None:
-            self._trace.close()
-        self.destroy_timer(self._diagnostics_timer)
-        self.destroy_publisher(self._command_publisher)
+        self._life.close()
+
+    # -- the trace ----------------------------------------------------------------------------------------------
+
+    def _open_trace(self, path: str) -> None:
+        if path:
+            self._trace = TraceWriter(path)
+            self._life.callback(self._close_trace)
+
+    def _close_trace(self) -> None:
+        trace, self._trace = self._trace, None
+        if trace is not None:
+            with suppress(OSError):  # What a full disk did not take was logged when it was written.
+                trace.close()
+
+    def _note(self, step: TraceStep) -> None:
+        if self._trace is None:
+            return
+        try:
+            self._trace.write(step.readings, step.inbox, step.now_s, step.command)
+        except OSError as error:  # A full disk ends the record, not the drive.
+            self.get_logger().error(f'{self.parameters.trace_path}: the trace ends here ({error.strerror})')
+            self._close_trace()
 
     # -- what arrives -------------------------------------------------------------------------------------------
 
@@ -209,21 +268,34 @@ class RobotNode(LifecycleNode):
 
     def _on_scan(self, message: LaserScanMessage) -> None:
         try:
-            self._scan = conversions.scan_from_message(message)
+            scan = conversions.scan_from_message(message)
+            require_plausible_scan(scan)
+            self._require_same_frame('scan', message.header)
+            if self._scanned_s - CLOCK_RESTART_S < scan.stamp_s <= self._scanned_s:
+                raise MessageError('scan-late', f'{scan.stamp_s:.3f} s came after {self._scanned_s:.3f} s')
         except MessageError as error:
             self._refuse(error)
             return
-        self._scan_came_s = time.monotonic()
+        self._scan, self._scan_came_s = scan, time.monotonic()
         self._tick_when_odometry_is_there()
 
     def _on_odometry(self, message: Odometry) -> None:
         try:
-            self.track.add(*conversions.odometry_from_message(message))
+            stamp_s, pose, twist = conversions.odometry_from_message(message)
+            require_plausible_odometry(pose, twist, self.agent.model)
+            self._require_same_frame('odom', message.header)
+            if not self.track.add(stamp_s, pose, twist):
+                raise MessageError('odometry-late', f'{stamp_s:.3f} s came after {self.track.newest_s:.3f} s')
         except MessageError as error:
             self._refuse(error)
             return
-        self._odometry_frame = message.header.frame_id
         self._tick_when_odometry_is_there()
+
+    def _require_same_frame(self, topic: str, header: Header) -> None:
+        """Two lidars or two odometries on one topic would make one useless map."""
+        first = self._frames.setdefault(topic, header.frame_id)
+        if header.frame_id != first:
+            raise MessageError('frame', f'{topic} came in frame {first!r} first, now in {header.frame_id!r}')
 
     def _on_correction(self, message: PoseWithCovarianceStamped) -> None:
         try:
@@ -254,6 +326,7 @@ class RobotNode(LifecycleNode):
             self._refuse(MessageError('no-odometry', f'none near the scan of {scan.stamp_s:.3f} s'))
             return
         self._ticked_s, self._now_s = time.monotonic(), scan.stamp_s
+        self._scanned_s = scan.stamp_s
         inbox, self._inbox = self._inbox, []
         readings = Readings(scan, pose, self.track.twist)
         try:
@@ -265,9 +338,8 @@ class RobotNode(LifecycleNode):
         self._failures_in_a_row = 0
         self._command(command)
         self._fleet.send(outbox)
-        if self._trace is not None:
-            self._trace.write(readings, inbox, scan.stamp_s, command)
-        self._transforms.publish(scan.stamp_s, self._odometry_frame, self.track.odometry_in_map)
+        self._note(TraceStep(readings, inbox, scan.stamp_s, command))
+        self._transforms.publish(scan.stamp_s, self._frames.get('odom', ''), self.track.odometry_in_map)
         self.tick_durations.add(time.monotonic() - self._ticked_s)
 
     def _note_failure(self, error: Exception) -> None:
@@ -287,6 +359,10 @@ class RobotNode(LifecycleNode):
     # -- health -------------------------------------------------------------------------------------------------
 
     def _diagnose(self) -> None:
+        if self.agent is None:
+            level, summary = (OK, 'not configured') if self._refusal is None else (ERROR, str(self._refusal))
+            self._diagnostics.publish(self.get_clock().now(), level, summary, {})
+            return
         age_s = time.monotonic() - self._ticked_s
         level, summary = OK, 'paused'
         if self._failures_in_a_row:

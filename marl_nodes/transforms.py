@@ -18,7 +18,7 @@ class MapToOdometry:
     """Broadcasts where a robot's odometry frame lies in the map; does nothing without tf2_msgs."""
 
     def __init__(self, node: Node, map_frame: str) -> None:
-        self._map_frame = map_frame
+        self._node, self._map_frame = node, map_frame
         self._publisher = node.create_publisher(TFMessage, '/tf', TF_DEPTH) if TFMessage is not None else None
 
     def publish(self, stamp_s: float, odometry_frame: str, odometry_in_map: Pose) -> None:
@@ -32,3 +32,8 @@ class MapToOdometry:
         transform.transform.translation.y = odometry_in_map.y_m
         transform.transform.rotation = orientation_of(odometry_in_map.heading_rad)
         self._publisher.publish(TFMessage(transforms=[transform]))
+
+    def close(self) -> None:
+        """Broadcast no more."""
+        if self._publisher is not None:
+            self._node.destroy_publisher(self._publisher)

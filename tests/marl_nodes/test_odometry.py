@@ -62,10 +62,11 @@ def test_a_correction_of_an_unknown_time_changes_nothing():
 
 def test_late_samples_are_dropped_and_a_restarted_clock_empties_the_track():
     track = OdometryTrack(ORIGIN, keep_s=2.0)
-    track.add(10.0, Pose(1.0, 0.0, 0.0), STOP)
-    track.add(9.5, Pose(9.0, 0.0, 0.0), STOP)
+    assert track.add(10.0, Pose(1.0, 0.0, 0.0), STOP)
+    assert not track.add(9.5, Pose(9.0, 0.0, 0.0), STOP)
+    assert not track.add(10.0, Pose(9.0, 0.0, 0.0), STOP)
     assert track.newest_s == 10.0
-    track.add(0.1, Pose(0.0, 3.0, 0.0), STOP)
+    assert track.add(0.1, Pose(0.0, 3.0, 0.0), STOP)
     assert track.newest_s == 0.1
     assert track.pose_in_map(10.0, 0.1) is None
 
