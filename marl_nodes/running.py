@@ -6,6 +6,7 @@ only set a flag here, and a node's ``close`` runs while it can still publish.
 
 import ctypes
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -13,8 +14,9 @@ from types import FrameType
 from typing import Protocol
 
 import rclpy
+from rclpy.exceptions import NameValidationException, ParameterException
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.logging import get_logger
+from rclpy.logging import get_logger, get_logging_directory
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
@@ -56,19 +58,30 @@ def run(name: str, make_node: Callable[[], Node], arguments: Sequence[str] | Non
         arguments: command line; default that of the process.
 
     Returns:
-        Exit code: 0 after a requested stop, EXIT_MISCONFIGURED for an error of this project's own.
+        Exit code: 0 after a requested stop, EXIT_MISCONFIGURED for an error of this project's own, or a command line
+        or file of parameters that ROS refuses.
 
     Raises:
         Exception: whatever a callback raised, after ``close``.
     """
     _follow_parent()
     stop = StopRequest()
-    rclpy.init(args=list(arguments) if arguments is not None else sys.argv,
-               signal_handler_options=SignalHandlerOptions.NO)
+    arguments = list(sys.argv if arguments is None else arguments)
+    logs_to_files = _can_log_to_files()
+    if not logs_to_files:
+        arguments += ['--ros-args', '--disable-external-lib-logs']
     try:
+        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:
+        get_logger(name).fatal(_without_source(str(error)))
+        return EXIT_MISCONFIGURED
+    try:
+        if not logs_to_files:
+            get_logger(name).warning('the folder of log files cannot be written (ROS_LOG_DIR, ROS_HOME or HOME); '
+                                     'logging to the console only')
         try:
             node = make_node()
-        except MarlError as error:
+        except (MarlError, ParameterException, NameValidationException) as error:
             get_logger(name).fatal(str(error))
             return EXIT_MISCONFIGURED
         try:
@@ -79,6 +92,21 @@ def run(name: str, make_node: Callable[[], Node], arguments: Sequence[str] | Non
         return 0
     finally:
         rclpy.shutdown()
+
+
+def _can_log_to_files() -> bool:
+    """Whether rclpy may open its log file; where it cannot, it would refuse to start."""
+    try:
+        folder = get_logging_directory()
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # RuntimeError: without HOME there is no folder to name.
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+def _without_source(text: str) -> str:
+    """An error of rcl in one line, without the places in its source code."""
+    return ' '.join(re.sub(r',? at \S+\.\w+:\d+', '', text).split())
 
 
 def _spin(node: Node, stop: StopRequest) -> None:

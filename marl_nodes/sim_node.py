@@ -4,6 +4,12 @@
 The one node that needs a checkout: the simulator is no part of what robots install.
 """
 
+import signal
+
+if __name__ == '__main__':  # Until run() listens, a signal ends this process in silence, imports or not.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+import contextlib
 import math
 import sys
 import time
@@ -114,8 +120,7 @@ class SimulationNode(Node):
 
     def close(self) -> None:
         """Finish the trajectory file."""
-        if self._trajectory is not None:
-            self._trajectory.close()
+        self._close_trajectory()
         self.simulation.close()
 
     def _make_simulation(self, seed: int) -> Simulation:
@@ -212,16 +217,25 @@ class SimulationNode(Node):
     def _note_trajectory(self) -> None:
         if self._trajectory is None:
             return
-        for robot, true, odometry in zip(self.parameters.robots, self.simulation.true_poses, self.simulation.odometry):
-            numbers = ','.join(f'{number:.4f}' for number in (*true, *odometry))
-            self._trajectory.write(f'{self.time_s:.3f},{robot},{numbers}\n')
+        try:
+            for robot, true, odometry in zip(
+                    self.parameters.robots, self.simulation.true_poses, self.simulation.odometry):
+                numbers = ','.join(f'{number:.4f}' for number in (*true, *odometry))
+                self._trajectory.write(f'{self.time_s:.3f},{robot},{numbers}\n')
+        except OSError as error:  # A full disk ends the record, not the world.
+            self.get_logger().error(f'{self.parameters.trajectory_path}: the record ends here ({error.strerror})')
+            self._close_trajectory()
+
+    def _close_trajectory(self) -> None:
+        trajectory, self._trajectory = self._trajectory, None
+        if trajectory is not None:
+            with contextlib.suppress(OSError):  # What a full disk did not take was logged when it was written.
+                trajectory.close()
 
     def _diagnose(self) -> None:
         now_s, time_s = time.monotonic(), self.time_s
         factor = (time_s - self._diagnosed_time_s) / (now_s - self._diagnosed_s)
         self._diagnosed_s, self._diagnosed_time_s = now_s, time_s
-        if self._trajectory is not None:
-            self._trajectory.flush()
         silent = self._lockstep.silent if self._lockstep is not None else ()
         summary = f'no answer from {", ".join(silent)}' if silent else 'runs'
         if not self._is_started:
@@ -258,9 +272,13 @@ def _models(given: SimulationParameters) -> tuple[RobotModel, ...]:
 def _open_trajectory(path: str) -> TextIO | None:
     if not path:
         return None
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    file = Path(path).open('w', encoding='utf-8')  # noqa: SIM115 - as long-lived as the node, which closes it.
-    file.write('time_s,robot,x_m,y_m,heading_rad,odometry_x_m,odometry_y_m,odometry_heading_rad\n')
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        # As long-lived as the node, which closes it; whole lines, whenever the process ends.
+        file = Path(path).open('w', encoding='utf-8', buffering=1)  # noqa: SIM115
+        file.write('time_s,robot,x_m,y_m,heading_rad,odometry_x_m,odometry_y_m,odometry_heading_rad\n')
+    except OSError as error:
+        raise ConfigError(f'trajectory_path: {path}: cannot be written ({error.strerror})') from error
     return file
 
 
