@@ -20,7 +20,7 @@ from marl_core.warm_up import warm_up
 from marl_nodes.checkout import require_simulator
 from marl_nodes.demo import report
 from marl_nodes.demo.world import largest_radius_m, world_of
-from marl_nodes.fleet.model import Fleet, RobotEntry, SimulationEntry, load_fleet, require_correct
+from marl_nodes.fleet.model import Fleet, RobotEntry, SecurityEntry, SimulationEntry, load_fleet, require_correct
 from marl_nodes.fleet.nodes import FleetNode, nodes_of, require_few
 from marl_nodes.fleet.processes import WITHOUT_LOG_FILE, process_specs, require_folder
 from marl_nodes.fleet.stopping import StopSignals
@@ -119,6 +119,7 @@ def fleet_of(options: DemoOptions) -> Fleet:
         policy = str(Path(options.policy).resolve()) if options.policy.endswith('.onnx') else options.policy
         world = str(Path(options.world).resolve()) if '.yaml' in options.world else options.world
         fleet = Fleet({f'robot_{number + 1}': RobotEntry(policy=policy) for number in range(options.robots)},
+                      security=SecurityEntry('plain'),  # All of it is on this machine.
                       simulation=from_mapping(SimulationEntry, {
                           'world': world, 'physics': options.physics, 'body': 'wheeled', 'seed': options.seed,
                           'real_time_factor': options.speed}, 'demo'))

@@ -22,6 +22,7 @@ examples:
   marl_fleet check config/fleets/demo.yaml            find mistakes before anything moves
   marl_fleet up --fleet config/fleets/demo.yaml       simulator, map node and every robot; Ctrl-C stops all
   marl_fleet up --fleet fleet.yaml --only robot_2     just one robot, on that robot's own computer
+  marl_fleet keys --fleet fleet.yaml                  make the keys that let only members speak
   marl_fleet watch                                    what a running fleet does, robot by robot
   marl_fleet save house                               house.png and house.yaml of what it has mapped so far
   marl_fleet demo --robots 4 --world office:1         explore a simulated building, leave map and metrics in runs/
@@ -58,6 +59,13 @@ became complete. A robot or map node that dies is started again; a simulator tha
 be another world. Ctrl-C ends the run and keeps what there is; a second one kills what still runs.
 """
 
+KEYS = """\
+Makes a private key for each robot and the map node, one group key, and a list of the public keys; then says what to
+copy to which machine. The fleet file says where they are and how they are used: security: {mode: signed, keys: DIR}.
+Keys that are there already are kept: run it again after a robot was added, with --rotate after a key got lost.
+Modes, files, what is dropped and how SROS2 goes with it: docs/security.md
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
@@ -78,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     checking.add_argument('file', metavar='FILE', help='fleet file')
     checking.set_defaults(verb='check')
     _add_demo(verbs)
+    _add_keys(verbs)
     _add_tools(verbs)
     return parser
 
@@ -119,6 +128,21 @@ def _add_demo(verbs: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> N
                          help='fail when the map is not complete by then [simulated s] (default: %(default)s)')
     _add_domain(showing)
     showing.set_defaults(verb='demo')
+
+
+def _add_keys(verbs: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
+    making = verbs.add_parser('keys', help='make the keys with which the members of a fleet prove who they are',
+                              description=KEYS, formatter_class=argparse.RawDescriptionHelpFormatter)
+    making.add_argument('--fleet', required=True, metavar='FILE', help='fleet file')
+    making.add_argument('--out', metavar='DIR', help='folder of the keys (default: the one that the fleet file names)')
+    making.add_argument('--also', action='append', default=[], metavar='NAME',
+                        help='a member that the fleet file does not name, such as a second map node; may be repeated')
+    making.add_argument('--rotate', action='append', default=[], metavar='NAME',
+                        help='replace the key of this member, or `group`; may be repeated')
+    making.add_argument('--force', action='store_true', help='replace every key')
+    making.add_argument('--sros2-policy', metavar='FILE',
+                        help='make no keys, but write the policy of the fleet for `ros2 security`')
+    making.set_defaults(verb='keys')
 
 
 def _add_tools(verbs: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:

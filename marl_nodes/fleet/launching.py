@@ -42,4 +42,4 @@ def fleet_launch(choose: Choose, *arguments: DeclareLaunchArgument) -> LaunchDes
 
 def _action(node: FleetNode) -> Node:
     return Node(package=PACKAGE, executable=node.executable, name=node.name, namespace=node.namespace,
-                parameters=[node.parameters], output='screen')
+                parameters=[node.parameters], ros_arguments=['--enclave', node.enclave], output='screen')

@@ -11,10 +11,12 @@ from typing import Any
 import yaml
 
 from marl_core.agent import AgentConfig
+from marl_core.communication.authentication import MODES
 from marl_core.config import from_mapping, load
 from marl_core.decision.policies import POLICIES
 from marl_core.errors import ConfigError
 from marl_core.types import RobotModel
+from marl_nodes.key_files import GROUP_FILE, MEMBERS_FILE, read_members
 
 ROBOT_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]{0,63}')
 """A robot's name is its namespace as well, so it must be a valid one."""
@@ -99,6 +101,19 @@ class SimulationEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class SecurityEntry:
+    """Who may speak to the fleet, see docs/security.md.
+
+    Attributes:
+        mode: ``plain``, ``mac`` or ``signed``; '' until somebody has chosen, and then nodes refuse to start.
+        keys: folder of the key files; '' only in mode ``plain``.
+    """
+
+    mode: str = ''
+    keys: str = ''
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """A fleet and what it shares.
 
@@ -107,6 +122,7 @@ class Fleet:
         namespace: of the topics on which all talk.
         map_frame: the frame that all share.
         agent: YAML file that overrides AgentConfig for robots and map node alike; '' for the defaults.
+        security: who may speak; a file has to say it.
         map: the map node.
         simulation: the simulator; None for real robots.
     """
@@ -115,6 +131,7 @@ class Fleet:
     namespace: str = '/fleet'
     map_frame: str = 'map'
     agent: str = ''
+    security: SecurityEntry = field(default_factory=SecurityEntry)
     map: MapEntry = field(default_factory=MapEntry)
     simulation: SimulationEntry | None = None
 
@@ -141,11 +158,13 @@ def load_fleet(path: str | Path) -> Fleet:
     folder = path.resolve().parent
     fleet = replace(
         shared, agent=_beside(folder, shared.agent),
+        security=replace(shared.security, keys=_beside(folder, shared.security.keys)),
         robots={str(name): _robot(folder, {**every, **_mapping(own, f'{path}: robots: {name}')},
                                   f'{path}: robots: {name}')
                 for name, own in robots.items()},
         simulation=_simulation(folder, simulation, f'{path}: simulation'))
     _check_names(fleet, path)
+    _check_security(fleet.security, path)
     return fleet
 
 
@@ -161,6 +180,7 @@ def check_fleet(fleet: Fleet) -> tuple[str, ...]:
             load(AgentConfig, fleet.agent)
         except ConfigError as error:
             problems.append(f'agent: {error}')
+    problems += _key_problems(fleet)
     if fleet.simulation is not None and fleet.simulation.world.endswith('.yaml') \
             and not Path(fleet.simulation.world).is_file():
         problems.append(f'simulation: world {fleet.simulation.world} does not exist')
@@ -239,6 +259,33 @@ def _check_names(fleet: Fleet, path: Path) -> None:
         raise ConfigError(f'{path}: map_frame must not be empty')
     if not re.fullmatch(r'(/[A-Za-z_][A-Za-z0-9_]*)+', fleet.namespace):
         raise ConfigError(f'{path}: namespace must be like /fleet, got {fleet.namespace!r}')
+
+
+def _check_security(security: SecurityEntry, path: Path) -> None:
+    if security.mode not in MODES:
+        given = f'unknown mode {security.mode!r}' if security.mode else 'it must be chosen who may speak'
+        raise ConfigError(f'{path}: security: {given}; either `security: {{mode: signed, keys: keys}}` (or mac) and '
+                          f'`marl_fleet keys --fleet {path}`, or `security: {{mode: plain}}` if everybody in the '
+                          'network may speak')
+    if security.mode != 'plain' and not security.keys:
+        raise ConfigError(f'{path}: security: mode {security.mode} needs keys, the folder of the key files')
+
+
+def _key_problems(fleet: Fleet) -> list[str]:
+    """What lacks for all; whether a member has its own key is found by its node."""
+    if fleet.security.mode in ('', 'plain'):
+        return []
+    folder, advice = Path(fleet.security.keys), '`marl_fleet keys --fleet` with this file makes it'
+    names = [*fleet.robots, *((fleet.map.name,) if fleet.map.enabled else ())]
+    problems = [] if (folder / GROUP_FILE).is_file() else [f'security: {folder / GROUP_FILE} does not exist; {advice}']
+    if fleet.security.mode == 'signed':
+        path = folder / MEMBERS_FILE
+        try:
+            listed = read_members(path).keys if path.is_file() else {}
+        except ConfigError as error:
+            return [*problems, f'security: {error}']
+        problems += [f'security: {path} has no key of {name}; {advice}' for name in names if name not in listed]
+    return problems
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -37,6 +37,11 @@ class FleetNode:
     stop_order: int = 0
     restart_note: str = ''
 
+    @property
+    def enclave(self) -> str:
+        """Full name of the ROS node, which is also the name of its SROS2 enclave."""
+        return f'{self.namespace}/{self.name}'
+
 
 def require_few(robots: int) -> None:
     """Refuse more robots than one machine can start; ask before anything is made for each of them.

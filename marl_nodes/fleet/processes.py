@@ -62,5 +62,5 @@ def _command(node: FleetNode, folder: Path) -> tuple[str, ...]:
     path = folder / f'{node.label}.params.yaml'
     path.write_text(yaml.safe_dump({'/**': {'ros__parameters': node.parameters}}, sort_keys=False), encoding='utf-8')
     remaps = ('-r', f'__node:={node.name}', *(('-r', f'__ns:={node.namespace}') if node.namespace else ()))
-    return (sys.executable, '-m', f'marl_nodes.{node.executable}', '--ros-args', *remaps,
+    return (sys.executable, '-m', f'marl_nodes.{node.executable}', '--ros-args', *remaps, '--enclave', node.enclave,
             '--params-file', str(path.resolve()))

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from marl_core.errors import ConfigError, MarlError
 from marl_nodes.fleet.commands import NODES
+from marl_nodes.fleet.enclaves import policy_of
 from marl_nodes.fleet.environment import restart_in_ros_environment
+from marl_nodes.fleet.keys import make_keys, member_names, report_of
 from marl_nodes.fleet.model import Fleet, check_fleet, load_fleet, require_correct
 from marl_nodes.fleet.nodes import FleetNode, nodes_of, require_few, robots_among
 from marl_nodes.fleet.processes import process_specs
@@ -121,4 +123,21 @@ def parameters(given: argparse.Namespace) -> int:
     return 0
 
 
-VERBS = {'check': check, 'up': up, 'demo': demo, 'watch': watch, 'save': save, 'parameters': parameters}
+def keys(given: argparse.Namespace) -> int:
+    """`marl_fleet keys`: make the keys of a fleet, or its policy for SROS2."""
+    fleet = load_fleet(given.fleet)
+    if given.sros2_policy:
+        Path(given.sros2_policy).write_text(policy_of(fleet), encoding='utf-8')
+        sys.stdout.write(f'{given.sros2_policy}: policy for SROS2, see docs/security.md\n')
+        return 0
+    if not (given.out or fleet.security.keys):
+        raise MarlError(f'{given.fleet}: names no folder for keys (security: {{mode: signed, keys: FOLDER}}); '
+                        'name one with --out')
+    folder = Path(given.out or fleet.security.keys)
+    sys.stdout.write(report_of(make_keys(folder, member_names(fleet, given.also), given.rotate, given.force)))
+    if fleet.security.mode == 'plain':
+        sys.stdout.write(f'{given.fleet} has mode plain: these keys are not used before it says mac or signed\n')
+    return 0
+
+
+VERBS = {'check': check, 'up': up, 'demo': demo, 'keys': keys, 'watch': watch, 'save': save, 'parameters': parameters}

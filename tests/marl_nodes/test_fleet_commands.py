@@ -17,7 +17,7 @@ from marl_nodes.fleet.supervisor import Restart  # noqa: E402
 
 def fleet_file(folder, text):
     path = folder / 'fleet.yaml'
-    path.write_text(text)
+    path.write_text(f'security: {{mode: plain}}\n{text}')
     return str(path)
 
 

@@ -1,8 +1,10 @@
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
 from marl_core.errors import ConfigError
+from marl_nodes.fleet.keys import make_keys, member_names
 from marl_nodes.fleet.model import BODIES, PHYSICS, check_fleet, load_fleet
 from marl_nodes.fleet.nodes import LOCKSTEP_SCAN_TIMEOUT_S, ROBOTS_PER_MACHINE, nodes_of, require_few
 from marl_nodes.fleet.processes import process_specs, require_folder
@@ -13,7 +15,8 @@ CONFIG = Path(__file__).parents[2] / 'config'
 
 def fleet_file(folder, text):
     path = folder / 'fleet.yaml'
-    path.write_text(text)
+    text = dedent(text)
+    path.write_text(f'{text}\nsecurity: {{mode: plain}}\n' if 'robots:' in text and 'security' not in text else text)
     return path
 
 
@@ -98,6 +101,40 @@ def test_mistakes_are_named_with_the_file(tmp_path, text, words):
         load_fleet(path)
     for word in [str(path), *words]:
         assert word in str(refusal.value)
+
+
+@pytest.mark.parametrize(('security', 'words'), [
+    ('', ['chosen', 'mode: plain', 'mode: signed', 'marl_fleet keys --fleet']),
+    ('security: {}', ['chosen']), ('security: {mode: none}', ["'none'", 'plain', 'signed']),
+    ('security: {mode: signed}', ['needs keys']), ('security: {mod: mac}', ['mod', 'mode, keys']),
+    ('security: {mode: 5}', ['mode', '5']), ('security: signed', ['mapping', 'signed'])])
+def test_who_may_speak_must_be_chosen(tmp_path, security, words):
+    path = tmp_path / 'fleet.yaml'
+    path.write_text(f'robots: {{a: {{}}}}\n{security}')
+    with pytest.raises(ConfigError) as refusal:
+        load_fleet(path)
+    for word in [f'{path}: security', *words]:
+        assert word in str(refusal.value)
+
+
+@pytest.mark.parametrize('mode', ['mac', 'signed'])
+def test_check_finds_keys_that_are_missing(tmp_path, mode):
+    path = fleet_file(tmp_path, f"""
+        security: {{mode: {mode}, keys: secret}}
+        robots: {{a: {{}}, b: {{}}}}
+        simulation: {{}}
+        """)
+    fleet = load_fleet(path)
+    assert fleet.security.keys == str(tmp_path / 'secret')
+    problems = check_fleet(fleet)
+    assert len(problems) == (4 if mode == 'signed' else 1)
+    assert all('marl_fleet keys' in problem and str(tmp_path / 'secret') in problem for problem in problems)
+    make_keys(tmp_path / 'secret', ('a', 'map'))
+    assert len(check_fleet(fleet)) == (1 if mode == 'signed' else 0)
+    make_keys(tmp_path / 'secret', member_names(fleet))
+    assert check_fleet(fleet) == ()
+    (tmp_path / 'secret' / 'fleet.keys.yaml').write_text('{')
+    assert len(check_fleet(fleet)) == (1 if mode == 'signed' else 0)
 
 
 def test_a_missing_file_is_named(tmp_path):

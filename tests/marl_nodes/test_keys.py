@@ -6,7 +6,9 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
 from marl_core.errors import ConfigError, MessageError
-from marl_nodes.fleet.keys import GROUP, make_keys, report_of
+from marl_nodes.fleet.commands import main
+from marl_nodes.fleet.keys import GROUP, make_keys, member_names, report_of
+from marl_nodes.fleet.model import Fleet, MapEntry, RobotEntry
 from marl_nodes.key_files import load_seal, read_private_key
 
 NAMES = ('robot_1', 'robot_2', 'map')
@@ -202,3 +204,53 @@ def test_the_mode_must_be_chosen(folder, mode, words):
 def test_protection_needs_a_folder():
     with pytest.raises(ConfigError, match='keys_path'):
         load_seal('signed', '', 'robot_1')
+
+
+def test_who_is_a_member():
+    fleet = Fleet({'a': RobotEntry(), 'b': RobotEntry()}, map=MapEntry(name='atlas'))
+    assert member_names(fleet) == ('a', 'b', 'atlas')
+    assert member_names(Fleet({'a': RobotEntry()}, map=MapEntry(enabled=False)), ['spare']) == ('a', 'spare')
+
+
+@pytest.mark.parametrize('name', [GROUP, '../a', 'a.b', '', 'a b'])
+def test_names_that_are_no_file_names_have_no_keys(name):
+    with pytest.raises(ConfigError, match='cannot have a key'):
+        member_names(Fleet({'a': RobotEntry()}), [name])
+
+
+@pytest.fixture
+def fleet_file(tmp_path):
+    path = tmp_path / 'fleet.yaml'
+    path.write_text('robots: {a: {}, b: {}}\nsimulation: {}\nsecurity: {mode: signed, keys: secret}\n')
+    return str(path)
+
+
+def test_the_command_makes_keys_beside_the_fleet_file(fleet_file, tmp_path, capsys):
+    assert main(['keys', '--fleet', fleet_file]) == 0
+    said = capsys.readouterr().out
+    assert f'{tmp_path / "secret"}: 4 new keys, 3 members' in said
+    assert '  b    b.key, group.key, fleet.keys.yaml\n' in said
+    assert main(['keys', '--fleet', fleet_file]) == 0
+    assert '0 new keys' in capsys.readouterr().out
+    assert main(['keys', '--fleet', fleet_file, '--rotate', 'b', '--also', 'spare']) == 0
+    assert '2 new keys, 4 members' in capsys.readouterr().out
+    assert main(['check', fleet_file]) == 0
+
+
+def test_the_command_names_mistakes(fleet_file, tmp_path, capsys):
+    assert main(['keys', '--fleet', fleet_file, '--rotate', 'c']) == 2
+    assert '--rotate c: no such member' in capsys.readouterr().err
+    (tmp_path / 'file').touch()
+    assert main(['keys', '--fleet', fleet_file, '--out', str(tmp_path / 'file')]) == 2
+    assert f'{tmp_path / "file"}: cannot be written' in capsys.readouterr().err
+    (tmp_path / 'plain.yaml').write_text('robots: {a: {}}\nsecurity: {mode: plain}')
+    assert main(['keys', '--fleet', str(tmp_path / 'plain.yaml')]) == 2
+    assert '--out' in capsys.readouterr().err
+    assert main(['keys', '--fleet', str(tmp_path / 'plain.yaml'), '--out', str(tmp_path / 'early')]) == 0
+    assert 'not used' in capsys.readouterr().out
+
+
+def test_the_command_writes_the_policy_and_no_keys(fleet_file, tmp_path):
+    assert main(['keys', '--fleet', fleet_file, '--sros2-policy', str(tmp_path / 'policy.xml')]) == 0
+    assert '<enclave path="/b/robot">' in (tmp_path / 'policy.xml').read_text()
+    assert not (tmp_path / 'secret').exists()

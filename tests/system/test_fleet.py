@@ -124,6 +124,7 @@ def test_a_demo_that_is_interrupted_keeps_what_there_is(start, tmp_path):
 def fleet_file(tmp_path):
     path = tmp_path / 'fleet.yaml'
     path.write_text(f'robots: {{a: {{}}, b: {{}}}}\n'
+                    'security: {mode: plain}\n'
                     f'map: {{state_path: {tmp_path / "fleet.state"}}}\n'
                     f'simulation: {{world: "{WORLD}", real_time_factor: 2.0}}\n')
     return path
