@@ -12,6 +12,7 @@ from marl_core.communication.authentication import (
     GroupMac,
     Plain,
     Signed,
+    unchecked,
 )
 from marl_core.errors import ConfigError, MessageError
 
@@ -137,3 +138,17 @@ def test_a_group_key_of_the_wrong_length_is_named():
         GroupMac(bytes(31))
     with pytest.raises(ConfigError, match='32 bytes, got 0'):
         signed(group=b'')
+
+
+@pytest.mark.parametrize('seal', seals(), ids=MODES)
+def test_who_watches_needs_no_keys(seal):
+    assert unchecked(seal.close(DATA))[2:] == DATA[2:]
+
+
+@pytest.mark.parametrize(('packet', 'reason'), [
+    (b'', 'unknown-seal'), (b'\x01', 'unknown-seal'), (b'\x01\x30' + bytes(80), 'unknown-seal'),
+    (b'\x01\x20' + bytes(71), 'corrupt'), (b'\x01\x00', 'corrupt')])
+def test_who_watches_is_not_deceived_by_lengths(packet, reason):
+    with pytest.raises(MessageError) as refusal:
+        unchecked(packet)
+    assert refusal.value.reason == reason
