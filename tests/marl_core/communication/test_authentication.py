@@ -146,7 +146,7 @@ def test_who_watches_needs_no_keys(seal):
 
 
 @pytest.mark.parametrize(('packet', 'reason'), [
-    (b'', 'unknown-seal'), (b'\x01', 'unknown-seal'), (b'\x01\x30' + bytes(80), 'unknown-seal'),
+    (b'', 'unsigned'), (b'\x01', 'unsigned'), (b'\x01\x30' + bytes(80), 'unsigned'),
     (b'\x01\x20' + bytes(71), 'corrupt'), (b'\x01\x00', 'corrupt')])
 def test_who_watches_is_not_deceived_by_lengths(packet, reason):
     with pytest.raises(MessageError) as refusal:
