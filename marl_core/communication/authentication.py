@@ -180,8 +180,8 @@ def _marked(data: bytes, mode: str) -> bytes:
 
 def _parts(packet: bytes, seal: Seal | type[Seal]) -> tuple[bytes, bytes]:
     """Data and trailer of a packet that was closed by this kind of seal."""
+    if len(packet) > 1 and packet[1] >> 4 != MODES.index(seal.mode):
+        raise MessageError('unsigned', f'a packet is not closed by {seal.mode}')
     if len(packet) < 2 + seal.overhead_bytes:
         raise MessageError('corrupt', f'{len(packet)} bytes are too few')
-    if packet[1] >> 4 != MODES.index(seal.mode):
-        raise MessageError('unsigned', f'a packet is not closed by {seal.mode}')
     return packet[:-seal.overhead_bytes], packet[-seal.overhead_bytes:]
