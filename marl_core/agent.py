@@ -12,6 +12,7 @@ from math import cos, hypot, inf, isfinite, nan, sin
 import numpy as np
 from numpy.typing import NDArray
 
+from marl_core.communication.authentication import Seal
 from marl_core.communication.communicator import CommunicationConfig, Communicator
 from marl_core.decision.deadlock import Advice, teammate_discs
 from marl_core.decision.navigator import NOWHERE, NavigationConfig, Navigator
@@ -115,13 +116,14 @@ class Agent:
     """
 
     def __init__(self, name: str, epoch: int, model: RobotModel, policy: Policy,
-                 config: AgentConfig | None = None) -> None:
+                 config: AgentConfig | None = None, seal: Seal | None = None) -> None:
+        """Args: seal: closes and opens packets (None: plain, as in simulations)."""
         self.name, self.epoch, self.model = name, epoch, model
         self.policy = FallbackPolicy(policy)
         self.config = config or AgentConfig()
         self.world = WorldModel(LayerId(name, epoch), model.radius_m, self.config.exploration.clearance_m,
                                 self.config.map)
-        self.communicator = Communicator(name, self.config.communication)
+        self.communicator = Communicator(name, epoch, self.config.communication, seal)
         self.navigator = Navigator(name, model, self.config.navigation)
         self.activity = Activity.IDLE
         self.goal: Goal | None = None
@@ -145,11 +147,11 @@ class Agent:
 
         Args:
             readings: what the sensors said since the last tick.
-            inbox: messages heard since the last tick, in order of arrival.
+            inbox: packets heard since the last tick, in order of arrival.
             now_s: the robot's clock [s]; if it runs backwards the robot stops for a tick and starts anew from there.
 
         Returns:
-            Velocity to command until the next tick, and messages to send.
+            Velocity to command until the next tick, and packets to send.
         """
         self.perceive(readings, inbox, now_s)
         if self.decision_due:
@@ -259,7 +261,7 @@ class Agent:
         values = (*self._pose, *self._twist, *goal, self.navigator.distance_to_go_m, self.model.radius_m)
         single = [float(np.float32(value)) for value in values]
         return RobotStatus(self.name, self.epoch, self._now_s, Pose(*single[:3]), Twist(*single[3:5]), *single[5:],
-                           self.activity)
+                           self.activity, self.world.replica.issued)
 
     def diagnostics(self) -> dict[str, str]:
         """State in words, for a human or a diagnostics topic."""

@@ -14,21 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from marl_core.errors import ConfigError
-from marl_core.types import (
-    Activity,
-    Inbox,
-    LaserScan,
-    LayerDigest,
-    LayerId,
-    MapDigest,
-    MapFeatures,
-    Message,
-    Pose,
-    Readings,
-    RobotStatus,
-    Twist,
-    VersionRange,
-)
+from marl_core.types import Inbox, LaserScan, Packet, Pose, Readings, Twist
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +22,7 @@ class TraceStep:
     """One tick of an agent: its inputs, and the command that they led to."""
 
     readings: Readings
-    inbox: tuple[Message, ...]
+    inbox: tuple[Packet, ...]
     now_s: float
     command: Twist
 
@@ -66,7 +52,7 @@ class TraceWriter:
             'scan': None if scan is None else [
                 scan.stamp_s, scan.angle_min_rad, scan.angle_increment_rad, scan.range_min_m, scan.range_max_m,
                 b64encode(scan.ranges_m.astype('<f4').tobytes()).decode()],
-            'inbox': [_plain(message) for message in inbox],
+            'inbox': [b64encode(packet).decode() for packet in inbox],
         }
         self._file.write(json.dumps(line) + '\n')
 
@@ -100,30 +86,5 @@ def _step(line: dict[str, Any]) -> TraceStep:
         *numbers, ranges = line['scan']
         scan = LaserScan(*numbers, np.frombuffer(b64decode(ranges), '<f4'))
     pose = None if line['pose'] is None else Pose(*line['pose'])
-    return TraceStep(Readings(scan, pose, Twist(*line['twist'])), tuple(map(_message, line['inbox'])), line['now'],
+    return TraceStep(Readings(scan, pose, Twist(*line['twist'])), tuple(map(b64decode, line['inbox'])), line['now'],
                      Twist(*line['command']))
-
-
-def _plain(message: Message) -> dict[str, Any]:
-    if isinstance(message, MapFeatures):
-        return {'features': [message.robot, message.stamp_s, list(message.layer), list(message.versions),
-                             message.resolution_m, message.codec, b64encode(message.data).decode()]}
-    if isinstance(message, RobotStatus):
-        return {'status': [message.robot, message.epoch, message.stamp_s, list(message.pose), list(message.twist),
-                           message.goal_x_m, message.goal_y_m, message.distance_to_go_m, message.radius_m,
-                           int(message.activity)]}
-    return {'digest': [message.robot, message.stamp_s,
-                       [[list(entry.layer), list(map(list, entry.ranges))] for entry in message.layers]]}
-
-
-def _message(plain: dict[str, Any]) -> Message:
-    if 'features' in plain:
-        robot, stamp_s, layer, versions, resolution_m, codec, data = plain['features']
-        return MapFeatures(robot, stamp_s, LayerId(*layer), VersionRange(*versions), resolution_m, codec,
-                           b64decode(data))
-    if 'status' in plain:
-        robot, epoch, stamp_s, pose, twist, *numbers, activity = plain['status']
-        return RobotStatus(robot, epoch, stamp_s, Pose(*pose), Twist(*twist), *numbers, Activity(activity))
-    robot, stamp_s, layers = plain['digest']
-    return MapDigest(robot, stamp_s, tuple(
-        LayerDigest(LayerId(*layer), tuple(VersionRange(*ends) for ends in ranges)) for layer, ranges in layers))

@@ -142,10 +142,6 @@ class VersionRange(NamedTuple):
     last: int
 
 
-HEADER_BYTES = 24
-"""What every message is charged beyond its own fields: stamp, sender, kind, sequence, checksum."""
-
-
 @dataclass(frozen=True, slots=True)
 class MapFeatures:
     """Compressed tiles of one layer: all that changed with versions in a range and is still current.
@@ -171,11 +167,6 @@ class MapFeatures:
     codec: str
     data: bytes
 
-    @property
-    def size_bytes(self) -> int:
-        """Bytes charged to the sender's budget."""
-        return HEADER_BYTES + 12 + len(self.layer.robot) + len(self.data)
-
 
 class Activity(IntEnum):
     """What a robot is doing, as in RobotStatus.msg."""
@@ -200,6 +191,7 @@ class RobotStatus:
         distance_to_go_m: length of its remaining path [m], NaN when it has no goal.
         radius_m: footprint radius [m].
         activity: see Activity.
+        issued: highest version of its own layer that it has published, so that who hears it knows what it lacks.
     """
 
     robot: str
@@ -212,11 +204,7 @@ class RobotStatus:
     distance_to_go_m: float = nan
     radius_m: float = 0.2
     activity: Activity = Activity.IDLE
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes charged to the sender's budget."""
-        return HEADER_BYTES + 41 + len(self.robot)
+    issued: int = 0
 
     @property
     def has_goal(self) -> bool:
@@ -238,19 +226,18 @@ class MapDigest:
     Attributes:
         robot: the replica's name (a robot, or a map node).
         stamp_s: time of sending [s].
-        layers: one entry per layer that the replica has heard of.
+        layers: an entry for each layer that it speaks of.
+        whole: True: of a layer that is not named nothing is held. False: nothing is said of layers not named.
     """
 
     robot: str
     stamp_s: float
     layers: tuple[LayerDigest, ...]
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes charged to the sender's budget."""
-        return HEADER_BYTES + sum(6 + len(entry.layer.robot) + 8 * len(entry.ranges) for entry in self.layers)
+    whole: bool = True
 
 
 Message = MapFeatures | RobotStatus | MapDigest
-Inbox = Sequence[Message]
-Outbox = Sequence[Message]
+Packet = bytes
+"""A sealed message as it travels (marl_core.communication.wire)."""
+Inbox = Sequence[Packet]
+Outbox = Sequence[Packet]

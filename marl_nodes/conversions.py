@@ -22,32 +22,17 @@ from sensor_msgs.msg import LaserScan as LaserScanMessage
 from std_msgs.msg import Header
 
 from marl_core.errors import MessageError
-from marl_core.types import (
-    Activity,
-    LaserScan,
-    LayerDigest,
-    LayerId,
-    MapDigest,
-    MapFeatures,
-    Message,
-    Pose,
-    RobotStatus,
-    Twist,
-    VersionRange,
-)
+from marl_core.types import LaserScan, Packet, Pose, RobotStatus, Twist
 
 try:
     from map_msgs.msg import OccupancyGridUpdate
 except ImportError:  # Not among the wheels on PyPI; ours has the same fields.
     from marl_coordination.msg import OccupancyGridUpdate
 
-FleetMessage = msg.MapFeatures | msg.RobotStatus | msg.MapDigest
-
 MAX_BEAMS = 100_000
 LAST_SECOND = 2**31 - 1
 
 _GRID_VALUES = np.array([0, -1, 100], np.int8)  # at class + 1: FREE, UNKNOWN, OCCUPIED
-_ACTIVITIES = frozenset(int(activity) for activity in Activity)
 
 
 def seconds_of(stamp: Time) -> float:
@@ -219,59 +204,24 @@ def grid_update_to_message(classes: NDArray[np.int8], row: int, column: int, sta
     return message
 
 
-def to_fleet_message(message: Message, map_frame: str) -> FleetMessage:
-    """What a core says to the fleet, as a ROS message."""
-    header = Header(stamp=stamp_of(message.stamp_s), frame_id=map_frame)
-    if isinstance(message, MapFeatures):
-        return msg.MapFeatures(
-            header=header, robot=message.robot, layer=_layer_to_message(message.layer),
-            versions=msg.VersionRange(first=message.versions.first, last=message.versions.last),
-            resolution_m=message.resolution_m, codec=message.codec, data=message.data)
-    if isinstance(message, MapDigest):
-        return msg.MapDigest(header=header, robot=message.robot, layers=[
-            msg.LayerDigest(layer=_layer_to_message(entry.layer), ranges=[
-                msg.VersionRange(first=versions.first, last=versions.last) for versions in entry.ranges])
-            for entry in message.layers])
+def packet_to_message(packet: Packet) -> msg.Packet:
+    """A packet as it goes over a topic of the fleet."""
+    return msg.Packet(data=packet)
+
+
+def packet_from_message(message: msg.Packet) -> Packet:
+    """A packet as it came; what is in it is checked by whoever opens it."""
+    return bytes(message.data)
+
+
+def status_to_message(status: RobotStatus, map_frame: str) -> msg.RobotStatus:
+    """What a robot says of itself, for people and their tools."""
     return msg.RobotStatus(
-        header=header, robot=message.robot, epoch=message.epoch,
-        x_m=message.pose.x_m, y_m=message.pose.y_m, heading_rad=message.pose.heading_rad,
-        linear_mps=message.twist.linear_mps, angular_radps=message.twist.angular_radps,
-        goal_x_m=message.goal_x_m, goal_y_m=message.goal_y_m, distance_to_go_m=message.distance_to_go_m,
-        radius_m=message.radius_m, activity=int(message.activity))
-
-
-def from_fleet_message(message: FleetMessage, map_frame: str) -> Message:
-    """What another member of the fleet says.
-
-    Raises:
-        MessageError: ``frame``, ``stamp`` or ``activity``.
-    """
-    _require_frame(message.header, map_frame)
-    stamp_s = seconds_of(message.header.stamp)
-    if isinstance(message, msg.MapFeatures):
-        return MapFeatures(
-            message.robot, stamp_s, _layer_from_message(message.layer),
-            VersionRange(message.versions.first, message.versions.last),
-            message.resolution_m, message.codec, bytes(message.data))
-    if isinstance(message, msg.MapDigest):
-        return MapDigest(message.robot, stamp_s, tuple(
-            LayerDigest(_layer_from_message(entry.layer),
-                        tuple(VersionRange(versions.first, versions.last) for versions in entry.ranges))
-            for entry in message.layers))
-    if message.activity not in _ACTIVITIES:
-        raise MessageError('activity', f'{message.activity} is none of {sorted(_ACTIVITIES)}')
-    return RobotStatus(
-        message.robot, message.epoch, stamp_s,
-        Pose(message.x_m, message.y_m, message.heading_rad), Twist(message.linear_mps, message.angular_radps),
-        message.goal_x_m, message.goal_y_m, message.distance_to_go_m, message.radius_m, Activity(message.activity))
-
-
-def _layer_to_message(layer: LayerId) -> msg.LayerId:
-    return msg.LayerId(robot=layer.robot, epoch=layer.epoch)
-
-
-def _layer_from_message(message: msg.LayerId) -> LayerId:
-    return LayerId(message.robot, message.epoch)
+        header=Header(stamp=stamp_of(status.stamp_s), frame_id=map_frame), robot=status.robot, epoch=status.epoch,
+        x_m=status.pose.x_m, y_m=status.pose.y_m, heading_rad=status.pose.heading_rad,
+        linear_mps=status.twist.linear_mps, angular_radps=status.twist.angular_radps,
+        goal_x_m=status.goal_x_m, goal_y_m=status.goal_y_m, distance_to_go_m=status.distance_to_go_m,
+        radius_m=status.radius_m, activity=int(status.activity), issued=status.issued)
 
 
 def _require_frame(header: Header, map_frame: str) -> None:

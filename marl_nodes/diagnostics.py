@@ -32,6 +32,11 @@ class Durations:
         return {f'{name}_p50_ms': f'{p50:.2f}', f'{name}_p99_ms': f'{p99:.2f}'}
 
 
+def drop_values(drops: Mapping[str, int]) -> dict[str, str]:
+    """Counts of what was refused, under ``dropped_<reason>``."""
+    return {f'dropped_{reason}': str(count) for reason, count in sorted(drops.items())}
+
+
 class Drops:
     """Counts what was refused, by reason, and tells when a reason is new and so worth a log line."""
 
@@ -44,8 +49,8 @@ class Drops:
         return self._by_reason[reason] == 1
 
     def values(self) -> dict[str, str]:
-        """Counts under ``dropped_<reason>``."""
-        return {f'dropped_{reason}': str(count) for reason, count in sorted(self._by_reason.items())}
+        """See drop_values."""
+        return drop_values(self._by_reason)
 
 
 class Diagnostics:

@@ -5,9 +5,8 @@ It is no master. Robots hear each other directly, go on when this node dies, and
 """
 
 import sys
-from collections import Counter
-from dataclasses import dataclass, field
-from math import inf
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from marl_coordination.msg import RobotTraffic
@@ -19,23 +18,23 @@ from rclpy.node import Node
 from marl_core.agent import AgentConfig
 from marl_core.communication.communicator import Communicator
 from marl_core.config import load
-from marl_core.errors import MapError, MarlError, MessageError
+from marl_core.errors import MapError, MarlError
 from marl_core.mapping import persistence
 from marl_core.mapping.bounds import MapBounds
 from marl_core.mapping.map_server import write_map
 from marl_core.mapping.replica import Replica
-from marl_core.types import Message, Pose
+from marl_core.types import Packet, Pose
 from marl_nodes import conversions, qos
-from marl_nodes.diagnostics import OK, WARN, Diagnostics, Drops
-from marl_nodes.fleet_topics import KINDS, FleetTopics
+from marl_nodes.diagnostics import OK, WARN, Diagnostics, drop_values
+from marl_nodes.fleet_topics import FleetTopics
 from marl_nodes.map_view import MapView, areas_m2
 from marl_nodes.parameters import declare, parameter
 from marl_nodes.running import run
 
 TICK_PERIOD_S = 0.05
 DIAGNOSTICS_PERIOD_S = 1.0
-SENDERS_LIMIT = 256
-"""Names under which traffic is counted; a sender that invents names must not fill the memory."""
+INBOX_LIMIT = 10_000
+"""Packets kept between two ticks."""
 
 
 @dataclass(frozen=True)
@@ -53,21 +52,6 @@ class MapParameters:
     map_path: str = parameter('map', 'Where the service save_map writes when its request names no path.')
 
 
-@dataclass
-class Traffic:
-    """What one sender was heard to send."""
-
-    bytes_by_kind: Counter[str] = field(default_factory=Counter)
-    messages: int = 0
-    last_s: float = -inf
-
-    def note(self, message: Message, now_s: float) -> None:
-        """Count one message."""
-        self.bytes_by_kind[KINDS[type(message)]] += message.size_bytes
-        self.messages += 1
-        self.last_s = now_s
-
-
 class MapNode(Node):
     """Adapter between ROS and one Replica."""
 
@@ -81,16 +65,16 @@ class MapNode(Node):
         self.parameters = given = declare(self, MapParameters)
         config = load(AgentConfig, given.agent_config) if given.agent_config else AgentConfig()
         self.replica = Replica(MapBounds.from_config(config.map), given.name)
-        self.communicator = Communicator(given.name, config.communication)
-        self.view, self.drops = MapView(), Drops()
-        self.traffic: dict[str, Traffic] = {}
-        self._inbox: list[Message] = []
+        self.communicator = Communicator(given.name, int(time.time()), config.communication)
+        self.view = MapView()
+        self._inbox: list[Packet] = []
+        self._refused: set[str] = set()
         self._saved_hash = ''
         self._problem = ''
         self._restore()
         self._map_publisher = self.create_publisher(OccupancyGrid, '/map', qos.LATCHED)
         self._update_publisher = self.create_publisher(conversions.OccupancyGridUpdate, '/map_updates', qos.UPDATES)
-        self._fleet = FleetTopics(self, given.name, given.fleet_namespace, given.map_frame, self._hear, self._refuse)
+        self._fleet = FleetTopics(self, given.fleet_namespace, self._hear)
         self._diagnostics = Diagnostics(self, given.name)
         self.create_service(SaveMap, '~/save_map', self._on_save_map)
         self.create_service(GetCoverage, '~/coverage', self._on_coverage)
@@ -111,19 +95,17 @@ class MapNode(Node):
 
     # -- the replica --------------------------------------------------------------------------------------------
 
-    def _hear(self, message: Message) -> None:
-        if message.robot in self.traffic or len(self.traffic) < SENDERS_LIMIT:
-            self.traffic.setdefault(message.robot, Traffic()).note(message, self._now_s)
-        self._inbox.append(message)
-
-    def _refuse(self, error: MessageError) -> None:
-        if self.drops.count(error.reason):
-            self.get_logger().warning(f'{error} (further ones are only counted)')
+    def _hear(self, packet: Packet) -> None:
+        if len(self._inbox) < INBOX_LIMIT:
+            self._inbox.append(packet)
 
     def _tick(self) -> None:
         inbox, self._inbox = self._inbox, []
         now_s = self._now_s
         self.communicator.receive(inbox, self.replica, now_s)
+        for reason in self.communicator.drops.keys() - self._refused:
+            self._refused.add(reason)
+            self.get_logger().warning(f'a packet was dropped: {reason} (further ones are only counted)')
         self._fleet.send(self.communicator.send(None, self.replica, now_s))
         self.view.note(self.replica.take_changed())
 
@@ -190,15 +172,16 @@ class MapNode(Node):
         response.traffic = [RobotTraffic(
             robot=robot, features_bytes=traffic.bytes_by_kind['features'],
             status_bytes=traffic.bytes_by_kind['status'], digest_bytes=traffic.bytes_by_kind['digest'],
-            messages=traffic.messages, age_s=now_s - traffic.last_s) for robot, traffic in sorted(self.traffic.items())]
+            messages=traffic.packets, age_s=now_s - traffic.last_s)
+            for robot, traffic in sorted(self.communicator.traffic.items())]
         return response
 
     def _diagnose(self) -> None:
         values = {'known_m2': f'{self.replica.known_area_m2:.1f}', 'layers': str(len(self.replica.layers)),
                   **{f'bytes_from_{robot}': str(traffic.bytes_by_kind.total())
-                     for robot, traffic in sorted(self.traffic.items())},
-                  **self.drops.values()}
-        summary = self._problem or f'{len(self.traffic)} senders heard'
+                     for robot, traffic in sorted(self.communicator.traffic.items())},
+                  **drop_values(self.communicator.drops)}
+        summary = self._problem or f'{len(self.communicator.traffic)} senders heard'
         self._diagnostics.publish(self.get_clock().now(), WARN if self._problem else OK, summary, values)
 
 

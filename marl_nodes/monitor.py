@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from rclpy.context import Context
 from rclpy.node import Node
 
+from marl_core.communication import wire
+from marl_core.communication.authentication import unchecked
 from marl_core.errors import MessageError
-from marl_core.types import FREE, OCCUPIED, UNKNOWN, Activity, Message, Pose, RobotStatus
+from marl_core.types import FREE, OCCUPIED, UNKNOWN, Activity, Packet, Pose, RobotStatus
 from marl_nodes import conversions, qos
-from marl_nodes.fleet_topics import KINDS, FleetTopics
+from marl_nodes.fleet_topics import FleetTopics
 
 Measure = Callable[[NDArray[np.int8], float, float, float], float]
 """How much a map shows, from its classes, resolution [m], and origin x and y [m; map frame]."""
@@ -72,7 +74,7 @@ class Monitor(Node):
         self._measure = measure
         self._is_open = not robots
         self._done_since_s: float | None = None
-        self._fleet = FleetTopics(self, '', fleet_namespace, map_frame, self._hear, lambda error: None)
+        self._fleet = FleetTopics(self, fleet_namespace, self._hear)
         self.create_subscription(OccupancyGrid, '/map', self._on_map, qos.LATCHED)
         self.create_subscription(conversions.OccupancyGridUpdate, '/map_updates', self._on_update, qos.UPDATES)
         self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, qos.DIAGNOSTICS)
@@ -101,14 +103,19 @@ class Monitor(Node):
         """When the map first showed so much of the truth [s]."""
         return next((time_s for time_s, part in self.coverage if part >= coverage), None)
 
-    def _hear(self, message: Message) -> None:
+    def _hear(self, packet: Packet) -> None:
+        try:
+            header = wire.peek(packet)
+            message = wire.decode(unchecked(packet), header) if wire.KINDS[header.kind] == 'status' else None
+        except MessageError:
+            return  # Members count what is wrong.
         if self._is_open and isinstance(message, RobotStatus):
             self.records.setdefault(message.robot, RobotRecord())
-        record = self.records.get(message.robot)
+        record = self.records.get(header.robot)
         if record is None:
             return
-        record.bytes_by_kind[KINDS[type(message)]] += message.size_bytes
-        self.time_s = max(self.time_s, message.stamp_s)
+        record.bytes_by_kind[wire.KINDS[header.kind]] += len(packet)
+        self.time_s = max(self.time_s, header.stamp_s)
         if self.time_s >= self.traffic[-1][0] + 1.0:
             self.traffic.append((self.time_s, self.sent_bytes))
         if isinstance(message, RobotStatus):

@@ -21,6 +21,7 @@ from math import inf, isfinite
 
 from geometry_msgs.msg import PoseWithCovarianceStamped, TwistStamped
 from geometry_msgs.msg import Twist as TwistMessage
+from marl_coordination.msg import RobotStatus
 from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
@@ -31,11 +32,12 @@ from sensor_msgs.msg import LaserScan as LaserScanMessage
 from std_msgs.msg import Header
 
 from marl_core.agent import Agent, AgentConfig
+from marl_core.communication import wire
 from marl_core.config import load
 from marl_core.decision.policies import POLICIES, make_policy
 from marl_core.errors import ConfigError, MarlError, MessageError
 from marl_core.trace import TraceStep, TraceWriter
-from marl_core.types import STOP, LaserScan, Message, Pose, Readings, RobotModel, Twist
+from marl_core.types import STOP, LaserScan, Packet, Pose, Readings, RobotModel, Twist
 from marl_nodes import conversions, qos
 from marl_nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Drops, Durations
 from marl_nodes.fleet_topics import FleetTopics
@@ -151,12 +153,14 @@ class RobotNode(LifecycleNode):
         self.agent, self._refusal, self._epoch = agent, None, agent.epoch
         self.drops, self.tick_durations = Drops(), Durations()
         self.track = OdometryTrack(Pose(*given.initial_pose))
-        self._inbox: list[Message] = []
+        self._inbox: list[Packet] = []
         self._ticked_s, self._now_s = time.monotonic(), 0.0
         self._failures = self._failures_in_a_row = 0
         kind = TwistStamped if given.stamped_cmd_vel else TwistMessage
         self._command_publisher = self.create_publisher(kind, 'cmd_vel', qos.COMMAND)
         self._life.callback(self.destroy_publisher, self._command_publisher)
+        self._status_publisher = self.create_publisher(RobotStatus, '~/status', qos.FLEET)
+        self._life.callback(self.destroy_publisher, self._status_publisher)
         self._transforms = MapToOdometry(self, given.map_frame)
         self._life.callback(self._transforms.close)
         self.get_logger().info(f'{self.name}: policy {agent.policy.name}, epoch {agent.epoch}')
@@ -169,8 +173,7 @@ class RobotNode(LifecycleNode):
         self._scan: LaserScan | None = None
         self._scanned_s = -inf
         self._frames: dict[str, str] = {}
-        self._fleet = FleetTopics(self, self.name, self.parameters.fleet_namespace, self.parameters.map_frame,
-                                  self._hear, self._refuse)
+        self._fleet = FleetTopics(self, self.parameters.fleet_namespace, self._hear)
         self._drive.callback(self._fleet.close)
         for kind, topic, listener, profile in (
                 (Odometry, 'odom', self._on_odometry, qos.SENSOR),
@@ -256,9 +259,9 @@ class RobotNode(LifecycleNode):
 
     # -- what arrives -------------------------------------------------------------------------------------------
 
-    def _hear(self, message: Message) -> None:
+    def _hear(self, packet: Packet) -> None:
         if len(self._inbox) < INBOX_LIMIT:
-            self._inbox.append(message)
+            self._inbox.append(packet)
         else:
             self._refuse(MessageError('inbox-full', f'{INBOX_LIMIT} messages wait for the next scan'))
 
@@ -338,9 +341,15 @@ class RobotNode(LifecycleNode):
         self._failures_in_a_row = 0
         self._command(command)
         self._fleet.send(outbox)
+        self._tell_operators(outbox)
         self._note(TraceStep(readings, inbox, scan.stamp_s, command))
         self._transforms.publish(scan.stamp_s, self._frames.get('odom', ''), self.track.odometry_in_map)
         self.tick_durations.add(time.monotonic() - self._ticked_s)
+
+    def _tell_operators(self, outbox: Sequence[Packet]) -> None:
+        """What teammates are told of this robot, in a form that tools read."""
+        if any(wire.KINDS[wire.peek(packet).kind] == 'status' for packet in outbox):
+            self._status_publisher.publish(conversions.status_to_message(self.agent.status, self.parameters.map_frame))
 
     def _note_failure(self, error: Exception) -> None:
         self._failures += 1
@@ -369,6 +378,8 @@ class RobotNode(LifecycleNode):
             level, summary = ERROR, 'ticks fail, robot stopped'
         elif self.is_driving and age_s > self.parameters.scan_timeout_s:
             level, summary = WARN, 'no scan to answer, robot stopped'
+        elif self.agent.communicator.drops.get('own-name'):
+            level, summary = WARN, f'somebody else speaks as {self.name}: every robot needs a name of its own'
         elif self.is_driving:
             summary = self.agent.activity.name.lower()
         values = {'scan_age_s': f'{age_s:.2f}', 'failed_ticks': str(self._failures), **self.drops.values(),

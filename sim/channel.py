@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marl_core.errors import SimulationError
-from marl_core.types import Message
+from marl_core.types import Packet
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +84,17 @@ class Channel:
         self.config, self.names = config or ChannelConfig(), tuple(names)
         self.counts, self.sent_bytes = ChannelCounts(), dict.fromkeys(self.names, 0)
         self._random = np.random.default_rng([seed, 0xC4A])
-        self._air: dict[str, list[tuple[float, int, Message]]] = {name: [] for name in self.names}
+        self._air: dict[str, list[tuple[float, int, Packet]]] = {name: [] for name in self.names}
         self._free_s = dict.fromkeys(self.names, -inf)
         self._serial = 0
 
-    def send(self, sender: str, message: Message, now_s: float,
+    def send(self, sender: str, packet: Packet, now_s: float,
              positions: NDArray[np.float64] | Mapping[str, Sequence[float]] | None = None) -> None:
-        """Broadcast a message.
+        """Broadcast a packet.
 
         Args:
             sender: who.
-            message: what; its ``size_bytes`` takes time on the air.
+            packet: what; its length takes time on the air.
             now_s: when [s].
             positions: where everybody is now [m]; rows in the order of ``names`` (N, 2), or by name. Whoever has no
                 position is within reach of all; whoever is at NaN is gone and reaches nobody.
@@ -102,7 +102,7 @@ class Channel:
         Raises:
             SimulationError: an unknown sender.
         """
-        config, size_bytes = self.config, message.size_bytes
+        config, size_bytes = self.config, len(packet)
         self._check(sender)
         # Drawn whether needed or not, so that one outcome never shifts the next ones.
         draws = self._random.random((len(self.names), 4))
@@ -124,12 +124,12 @@ class Channel:
             elif loss < config.loss:
                 self.counts.lost += 1
             else:
-                self._put(receiver, message, starts_s, delay)
+                self._put(receiver, packet, starts_s, delay)
                 if duplication < config.duplication:
                     self.counts.duplicated += 1
-                    self._put(receiver, message, starts_s, second_delay)
+                    self._put(receiver, packet, starts_s, second_delay)
 
-    def deliver(self, receiver: str, now_s: float) -> list[Message]:
+    def deliver(self, receiver: str, now_s: float) -> list[Packet]:
         """All that has arrived by now, in order of arrival; what arrives at once in order of sending.
 
         Raises:
@@ -142,11 +142,11 @@ class Channel:
         self.counts.delivered += len(arrived)
         return arrived
 
-    def _put(self, receiver: str, message: Message, starts_s: float, delay: float) -> None:
+    def _put(self, receiver: str, packet: Packet, starts_s: float, delay: float) -> None:
         config = self.config
         arrives_s = starts_s + config.delay_min_s + delay * (config.delay_max_s - config.delay_min_s)
         self._serial += 1
-        heappush(self._air[receiver], (arrives_s, self._serial, message))
+        heappush(self._air[receiver], (arrives_s, self._serial, packet))
 
     def _distance_m(self, sender: str, receiver: str,
                     positions: NDArray[np.float64] | Mapping[str, Sequence[float]] | None) -> float:

@@ -1,22 +1,26 @@
 """One robot's link to the others: everything heard comes in here, every byte said goes out here."""
 
 import zlib
-from collections.abc import Mapping
+from collections import Counter, deque
 from dataclasses import dataclass, field
-from math import isfinite
+from math import inf
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from marl_core.communication import wire
+from marl_core.communication.authentication import Plain, Seal
 from marl_core.communication.budget import Budget, SteadyClock, TokenBucket
 from marl_core.communication.resync import AntiEntropy, ResyncConfig
+from marl_core.communication.sequences import MAX_SENDERS, Sequences
 from marl_core.communication.teammates import Teammate, Teammates, TeammatesConfig
 from marl_core.errors import MessageError
-from marl_core.types import Inbox, LayerDigest, LayerId, MapDigest, MapFeatures, Message, RobotStatus
+from marl_core.types import Inbox, LayerDigest, LayerId, MapDigest, MapFeatures, Message, Packet, RobotStatus
 from marl_core.versions import Ranges
 
-KINDS: Mapping[type, str] = {RobotStatus: 'status', MapFeatures: 'features', MapDigest: 'digest'}
+PARKED = 16
+"""Features that wait for what they are coded against."""
 
 
 class SharedMap(Protocol):
@@ -56,36 +60,64 @@ class CommunicationConfig:
     resync: ResyncConfig = field(default_factory=ResyncConfig)
 
 
+@dataclass(slots=True)
+class Traffic:
+    """What one sender was heard to send, genuine packets only.
+
+    Attributes:
+        bytes_by_kind: by kind (status, features, digest). packets: of any kind. last_s: when the last one came [s].
+    """
+
+    bytes_by_kind: Counter[str] = field(default_factory=Counter)
+    packets: int = 0
+    last_s: float = -inf
+
+
 class Communicator:
     """Turns the state to share and what is heard into what to say, within one budget.
 
     In order: own status, new tiles, digest, answers; new tiles and answers leave each other a share if both wait.
 
     Attributes:
-        sent, sent_bytes: messages and bytes by kind (status, features, digest, answer).
-        received: messages heard by kind (status, features, digest).
-        drops: messages refused, by reason.
+        sent, sent_bytes: packets and their bytes by kind (status, features, digest, answer).
+        traffic: what was heard, by sender.
+        drops: packets refused, by reason.
     """
 
-    def __init__(self, name: str, config: CommunicationConfig | None = None) -> None:
-        self._name = name
+    def __init__(self, name: str, epoch: int, config: CommunicationConfig | None = None,
+                 seal: Seal | None = None) -> None:
+        """Args: name, epoch: of the sender, and which of its lives. seal: closes and opens packets (None: plain)."""
+        self._name, self._epoch = name, epoch
+        self._seal = seal or Plain()
         self._budget = (config or CommunicationConfig()).budget
         self._teammates = Teammates(name, (config or CommunicationConfig()).teammates)
         self._resync = AntiEntropy(name, (config or CommunicationConfig()).resync)
         self._bucket = TokenBucket(self._budget.rate_bytes_per_s, self._budget.burst_bytes)
+        self._sequences, self._sequence = Sequences(self._seal.strict), 0
+        self._parked: deque[MapFeatures] = deque(maxlen=PARKED)
         self._clock = SteadyClock()
         self._stamp_s = 0.0
         self._random = np.random.default_rng(zlib.crc32(f'{name} digests'.encode()))
         self._due_s = dict.fromkeys(('status', 'features', 'digest'), -float('inf'))
         self.sent: dict[str, int] = {}
         self.sent_bytes: dict[str, int] = {}
-        self.received: dict[str, int] = {}
+        self.traffic: dict[str, Traffic] = {}
         self.drops: dict[str, int] = {}
 
     @property
     def clock_faults(self) -> int:
         """How often the host's clock ran backwards or was not a number."""
         return self._clock.faults
+
+    @property
+    def loss(self) -> float:
+        """Part of the others' packets that did not arrive here of late [0..1]."""
+        return self._sequences.loss
+
+    @property
+    def parked(self) -> int:
+        """Features that were heard and wait for what they are coded against."""
+        return len(self._parked)
 
     def teammates(self, now: float) -> list[Teammate]:
         """Teammates heard of late, by name."""
@@ -95,19 +127,18 @@ class Communicator:
         """Take in all that was heard; returns how many tiles were new. What is wrong is dropped and counted."""
         steady_s = self._advance(now)
         tiles = 0
-        for message in inbox:
-            kind = KINDS.get(type(message))
+        for packet in inbox:
             try:
-                if kind is None:
-                    raise MessageError('unknown-kind', f'{type(message).__name__} is no message')
-                _count(self.received, kind)
-                tiles += self._take(message, shared, steady_s)
+                message = self._open(packet, steady_s)
+                if message is not None:
+                    self._note(message, len(packet))
+                    tiles += self._take(message, shared, steady_s)
             except MessageError as error:
                 _count(self.drops, error.reason)
         return tiles
 
     def send(self, status: RobotStatus | None, shared: SharedMap, now: float,
-             value: NDArray[np.floating] | None = None) -> list[Message]:
+             value: NDArray[np.floating] | None = None) -> list[Packet]:
         """Say what is due and fits the budget.
 
         Args:
@@ -117,7 +148,7 @@ class Communicator:
             value: worth of each tile to the others, see Replica.publish. Shape: (tiles_y, tiles_x).
         """
         steady_s = self._advance(now)
-        outbox: list[Message] = []
+        outbox: list[Packet] = []
         if status is not None and self._is_due('status', steady_s):
             self._post(outbox, status, 'status', steady_s, self._budget.status_period_s)
         if shared.own is not None and self._is_due('features', steady_s):
@@ -127,6 +158,26 @@ class Communicator:
         self._send_answers(outbox, shared, steady_s)
         return outbox
 
+    def _open(self, packet: Packet, now: float) -> Message | None:
+        """The message of a packet, cheap checks first; None for the own voice, which some links echo."""
+        header = wire.peek(packet)
+        if header.robot == self._name:
+            if header.epoch == self._epoch and header.sequence <= self._sequence:
+                return None
+            raise MessageError('own-name', f'another replica calls itself {self._name}')
+        self._sequences.check(header.robot, header.epoch, header.sequence, now)
+        message = wire.decode(self._seal.open(packet, header.robot, now), header)
+        self._sequences.accept(header.robot, header.epoch, header.sequence, now)
+        return message
+
+    def _note(self, message: Message, size_bytes: int) -> None:
+        if message.robot not in self.traffic and len(self.traffic) >= MAX_SENDERS:
+            return  # Names that come and go must not fill the memory.
+        sender = self.traffic.setdefault(message.robot, Traffic())
+        sender.bytes_by_kind[wire.KINDS[wire.kind_of(message)]] += size_bytes
+        sender.packets += 1
+        sender.last_s = self._stamp_s
+
     def _take(self, message: Message, shared: SharedMap, now: float) -> int:
         if isinstance(message, RobotStatus):
             self._teammates.hear(message, now)
@@ -135,24 +186,36 @@ class Communicator:
             self._resync.check(message)
             self._resync.hear_digest(message, shared.lacks(message), now)
             return 0
-        if message.robot == self._name:
-            raise MessageError('own-name', f'another replica calls itself {self._name}')
-        tiles = shared.join(message)
-        self._resync.hear_features(message, now)
+        return self._join(message, shared, now)
+
+    def _join(self, features: MapFeatures, shared: SharedMap, now: float) -> int:
+        """Take over tiles, and what was heard before and had to wait for them."""
+        try:
+            tiles = shared.join(features)
+        except MessageError as error:
+            if error.reason != 'missing-base':
+                raise
+            self._parked.append(features)
+            return 0
+        self._resync.hear_features(features, now)
+        for waiting in [parked for parked in self._parked if parked.layer == features.layer]:
+            self._parked.remove(waiting)
+            tiles += self._join(waiting, shared, now)
         return tiles
 
-    def _send_features(self, outbox: list[Message], shared: SharedMap, now: float,
+    def _send_features(self, outbox: list[Packet], shared: SharedMap, now: float,
                        value: NDArray[np.floating] | None) -> None:
         waiting = self._resync.pending or self._is_due('digest', now)
         reserved_bytes = self._budget.reserved_bytes if waiting else 0.0
-        message = shared.publish(shared.own, self._bucket.available(now) - reserved_bytes, self._stamp_s, value)
+        available_bytes = self._bucket.available(now) - reserved_bytes - self._envelope_bytes(shared.own)
+        message = shared.publish(shared.own, available_bytes, self._stamp_s, value)
         if message is not None and self._post(outbox, message, 'features', now, self._budget.feature_period_s):
             self._resync.sent(message, now)
 
-    def _send_digest(self, outbox: list[Message], shared: SharedMap, now: float) -> None:
+    def _send_digest(self, outbox: list[Packet], shared: SharedMap, now: float) -> None:
         entries = shared.digest()
         message = MapDigest(self._name, self._stamp_s, entries)
-        while message.size_bytes > self._bucket.burst_bytes:
+        while self._size_bytes(message) > self._bucket.burst_bytes:
             # Saying less than one holds is safe: others then repeat what is not needed.
             _count(self.drops, 'digest-cut')
             entries = tuple(entry._replace(ranges=entry.ranges[len(entry.ranges) // 2:]) for entry in entries) \
@@ -161,11 +224,11 @@ class Communicator:
         # Uneven periods, so that replicas that started together do not talk at the same time for ever.
         self._post(outbox, message, 'digest', now, self._budget.digest_period_s * self._random.uniform(0.9, 1.1))
 
-    def _send_answers(self, outbox: list[Message], shared: SharedMap, now: float) -> None:
+    def _send_answers(self, outbox: list[Packet], shared: SharedMap, now: float) -> None:
         reserved_bytes = self._budget.accrued_bytes(self._due_s['features'] - now) if shared.waiting_tiles else 0.0
         for layer, ranges in self._resync.due(now):
             available_bytes = self._bucket.available(now) - reserved_bytes
-            message = shared.answer(layer, ranges, available_bytes, self._stamp_s)
+            message = shared.answer(layer, ranges, available_bytes - self._envelope_bytes(layer), self._stamp_s)
             if message is None:
                 continue
             is_last = len(ranges) == 1 and message.versions.first <= ranges[0].first
@@ -174,23 +237,35 @@ class Communicator:
             if self._post(outbox, message, 'answer', now, 0.0):
                 self._resync.sent(message, now)
 
-    def _post(self, outbox: list[Message], message: Message, kind: str, now: float, period_s: float) -> bool:
+    def _post(self, outbox: list[Packet], message: Message, kind: str, now: float, period_s: float) -> bool:
         """Send a message if the budget allows; only then does its period start anew."""
-        if not self._bucket.spend(message.size_bytes, now):
+        try:
+            packet = self._seal.close(wire.encode(message, self._epoch, self._sequence + 1))
+        except MessageError as error:  # A status with a stamp that no packet can carry, for example.
+            _count(self.drops, error.reason)
             return False
-        outbox.append(message)
+        if not self._bucket.spend(len(packet), now):
+            return False
+        self._sequence += 1
+        outbox.append(packet)
         _count(self.sent, kind)
-        _count(self.sent_bytes, kind, message.size_bytes)
+        _count(self.sent_bytes, kind, len(packet))
         if kind in self._due_s:
             self._due_s[kind] = now + period_s
         return True
+
+    def _size_bytes(self, message: Message) -> int:
+        return len(wire.encode(message, self._epoch, self._sequence + 1)) + self._seal.overhead_bytes
+
+    def _envelope_bytes(self, layer: LayerId) -> int:
+        return wire.envelope_bytes(self._name, layer) + self._seal.overhead_bytes
 
     def _is_due(self, kind: str, now: float) -> bool:
         # Ticks come at multiples of their period, give or take rounding.
         return now >= self._due_s[kind] - 1e-6
 
     def _advance(self, now: float) -> float:
-        if isfinite(now):
+        if abs(now) < wire.LATEST_S:
             self._stamp_s = now
         return self._clock.advance(now)
 

@@ -2,8 +2,6 @@
 
 Layout (integers are LEB128 varints unless said otherwise)::
 
-    format                 1 byte
-    checksum               4 bytes, little endian: CRC-32 of all that follows
     tiles                  count
     leans_on               count, then per range: distance from the previous end, length - 1
     versions               only if fewer than the range holds: distance from the previous version - 1
@@ -11,11 +9,11 @@ Layout (integers are LEB128 varints unless said otherwise)::
                            x - 31 follows all of these
     classes                up to the codec
 
-Nothing in a message is believed before it is checked: sizes are bounded before memory is taken.
+Nothing in a message is believed before it is checked: sizes are bounded before memory is taken. Damage is not found
+here but by the checksum of what carries a batch: a packet, or a record on disk.
 """
 
 import threading
-import zlib
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,10 +28,8 @@ from marl_core.mapping.votes import TILE_CELLS
 from marl_core.types import VersionRange
 from marl_core.versions import Ranges
 
-FORMAT = 1
 MAX_VERSION = 2**32 - 1
 MAX_LEANS_ON = 1024
-_PREFIX_BYTES = 5
 _FAR = 31
 
 
@@ -157,29 +153,21 @@ def encode(batch: TileBatch, versions: VersionRange, codec: str) -> bytes:
     numbers = np.concatenate([np.array(fields, np.int64), *_steps_of(batch.tiles)])
     buffer = np.empty(10 * numbers.size, np.uint8)
     classes = CODECS[codec].pack(batch.tiles, batch.classes) if len(batch.tiles) else b''
-    body = buffer[:_write_varints(numbers, buffer)].tobytes() + classes
-    return bytes((FORMAT,)) + zlib.crc32(body).to_bytes(4, 'little') + body
+    return buffer[:_write_varints(numbers, buffer)].tobytes() + classes
 
 
 def decode(data: bytes, versions: VersionRange, codec: str, limits: DecodeLimits) -> TileBatch:
     """Read a batch, strictly: only what ``encode`` writes is accepted, in bounded time and memory.
 
     Raises:
-        MessageError: ``bad-codec``, ``oversized``, ``truncated``, ``foreign-version``, ``corrupt`` (checksum),
-            ``too-many-tiles``, ``bad-range``, ``duplicate-tile`` or ``bad-data``.
+        MessageError: ``bad-codec``, ``oversized``, ``truncated``, ``too-many-tiles``, ``bad-range``, ``duplicate-tile``
+            or ``bad-data``.
     """
     if codec not in CODECS:
         raise MessageError('bad-codec', f'{codec!r}; known: {", ".join(CODECS)}')
     if len(data) > limits.max_message_bytes:
         raise MessageError('oversized', f'{len(data)} bytes, at most {limits.max_message_bytes}')
-    if len(data) < _PREFIX_BYTES + 2:
-        raise MessageError('truncated', f'{len(data)} bytes hold no batch')
-    if data[0] != FORMAT:
-        raise MessageError('foreign-version', f'batch format {data[0]}, this is {FORMAT}')
-    body = data[_PREFIX_BYTES:]
-    if zlib.crc32(body) != int.from_bytes(data[1:_PREFIX_BYTES], 'little'):
-        raise MessageError('corrupt', 'checksum does not match')
-    reader = _Reader(body)
+    reader = _Reader(data)
     count, leaning = reader.take(2).tolist()
     held = versions.last - versions.first + 1
     if count > limits.max_tiles:

@@ -102,6 +102,11 @@ class Replica:
         return self._votes.known_cells * self.bounds.resolution_m**2
 
     @property
+    def issued(self) -> int:
+        """The highest version that the own layer has published."""
+        return self._own.issued if self._own is not None else 0
+
+    @property
     def waiting_tiles(self) -> int:
         """Own tiles that changed since they were last published."""
         return int(np.count_nonzero(self._own.waiting_cells)) if self._own is not None else 0
@@ -167,7 +172,7 @@ class Replica:
 
         Args:
             layer: must be the own layer.
-            budget_bytes: ``size_bytes`` of the message at most.
+            budget_bytes: size of the message's data at most [bytes].
             now: stamp of the message [s].
             value: worth of each tile (default: how many of its cells changed). Shape: bounds.tiles_shape.
 
@@ -207,7 +212,7 @@ class Replica:
         Args:
             layer: whose tiles.
             ranges: versions that somebody lacks.
-            budget_bytes: ``size_bytes`` of the message at most.
+            budget_bytes: size of the message's data at most [bytes].
             now: stamp of the message [s].
 
         Returns:
@@ -274,7 +279,7 @@ class Replica:
         for layer, ranges in other.layers:
             theirs[layer] = normalized((*theirs.get(layer, ()), *ranges))
         missing = (LayerDigest(layer.id, subtract(layer.known, theirs.get(layer.id, ())))
-                   for layer in self.layers.values())
+                   for layer in self.layers.values() if other.whole or layer.id in theirs)
         return tuple(entry for entry in missing if entry.ranges)
 
     def state_hash(self) -> str:
@@ -321,15 +326,15 @@ class Replica:
         if count == 0:
             # Only an answer can settle a range in which every tile was replaced.
             empty = message(0)
-            return empty if empty.versions.first <= empty.versions.last and empty.size_bytes <= limit else None
+            return empty if empty.versions.first <= empty.versions.last and len(empty.data) <= limit else None
         count = min(count, self.config.max_tiles_per_message, max(1, int(limit / 4)))
         while True:
             candidate = message(count)
-            if candidate.size_bytes <= limit:
+            if len(candidate.data) <= limit:
                 return candidate
             if count == 1:
                 return None
-            count = max(1, min(count - 1, int(0.95 * count * limit / candidate.size_bytes)))
+            count = max(1, min(count - 1, int(0.95 * count * limit / len(candidate.data))))
 
     def _message(self, layer: LayerId, versions: VersionRange, batch: TileBatch, now: float) -> MapFeatures:
         codec = self.config.codec

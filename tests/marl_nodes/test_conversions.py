@@ -11,63 +11,35 @@ from builtin_interfaces.msg import Time  # noqa: E402
 from geometry_msgs.msg import PoseWithCovarianceStamped, Quaternion  # noqa: E402
 from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
-from marl_coordination import msg  # noqa: E402
 from rclpy.serialization import deserialize_message, serialize_message  # noqa: E402
 from sensor_msgs.msg import LaserScan as LaserScanMessage  # noqa: E402
 
 from marl_core.errors import MessageError  # noqa: E402
-from marl_core.types import (  # noqa: E402
-    Activity,
-    LaserScan,
-    LayerDigest,
-    LayerId,
-    MapDigest,
-    MapFeatures,
-    Pose,
-    RobotStatus,
-    Twist,
-    VersionRange,
-)
+from marl_core.types import Activity, LaserScan, Pose, RobotStatus, Twist  # noqa: E402
 from marl_nodes import conversions  # noqa: E402
 
 STATUS = RobotStatus('robot_1', 7, 12.5, Pose(1.5, -2.25, 0.5), Twist(0.25, -0.5), 3.0, 4.0, 6.5, 0.25,
-                     Activity.EXPLORING)
-FEATURES = MapFeatures('map', 3.25, LayerId('robot_2', 9), VersionRange(4, 17), 0.05, 'rle-zstd', bytes(range(256)))
-DIGEST = MapDigest('robot_1', 2**30 + 0.5, (
-    LayerDigest(LayerId('robot_1', 7), (VersionRange(1, 3), VersionRange(5, 5))),
-    LayerDigest(LayerId('robot_2', 2**32 - 1), ())))
-
+                     Activity.EXPLORING, 321)
 
 def over_the_wire(message):
     return deserialize_message(serialize_message(message), type(message))
 
 
-@pytest.mark.parametrize('message', [STATUS, FEATURES, DIGEST], ids=lambda message: type(message).__name__)
-def test_fleet_messages_survive_the_wire(message):
-    received = over_the_wire(conversions.to_fleet_message(message, 'map'))
-    assert conversions.from_fleet_message(received, 'map') == message
+@given(st.binary(max_size=300))
+def test_packets_survive_the_wire(packet):
+    assert conversions.packet_from_message(over_the_wire(conversions.packet_to_message(packet))) == packet
 
 
-def test_a_status_without_goal_survives_the_wire():
-    idle = RobotStatus('robot_1', 1, 0.0, Pose(0.0, 0.0, 0.0), Twist(0.0, 0.0))
-    received = conversions.from_fleet_message(over_the_wire(conversions.to_fleet_message(idle, 'map')), 'map')
-    assert not received.has_goal
-    assert isnan(received.distance_to_go_m)
-
-
-@pytest.mark.parametrize('message', [STATUS, FEATURES, DIGEST], ids=lambda message: type(message).__name__)
-def test_a_foreign_frame_is_refused(message):
-    with pytest.raises(MessageError, match='frame') as refusal:
-        conversions.from_fleet_message(conversions.to_fleet_message(message, 'odom'), 'map')
-    assert refusal.value.reason == 'frame'
-
-
-def test_an_unknown_activity_is_refused():
-    message = conversions.to_fleet_message(STATUS, 'map')
-    message.activity = 200
-    with pytest.raises(MessageError) as refusal:
-        conversions.from_fleet_message(message, 'map')
-    assert refusal.value.reason == 'activity'
+def test_a_status_says_to_operators_what_it_says_to_teammates():
+    message = over_the_wire(conversions.status_to_message(STATUS, 'map'))
+    assert (message.robot, message.epoch, message.issued, message.activity) == ('robot_1', 7, 321, 1)
+    assert (message.x_m, message.y_m, message.heading_rad) == STATUS.pose
+    assert (message.linear_mps, message.angular_radps) == STATUS.twist
+    assert (message.goal_x_m, message.goal_y_m, message.distance_to_go_m) == (3.0, 4.0, 6.5)
+    assert (message.radius_m, message.header.frame_id) == (0.25, 'map')
+    assert conversions.seconds_of(message.header.stamp) == 12.5
+    idle = conversions.status_to_message(RobotStatus('robot_1', 1, 0.0, Pose(0.0, 0.0, 0.0), Twist(0.0, 0.0)), 'map')
+    assert isnan(over_the_wire(idle).goal_x_m)
 
 
 @given(st.integers(1 - 2**31, 2**31 - 2), st.integers(0, 999_999_999))
@@ -176,9 +148,3 @@ def test_a_grid_update_says_where_it_belongs():
     message = over_the_wire(conversions.grid_update_to_message(classes, 4, 7, 1.5, 'map'))
     assert (message.x, message.y, message.width, message.height) == (7, 4, 3, 1)
     assert list(message.data) == [-1, 0, 100]
-
-
-def test_features_are_refused_never_crash_on_any_bytes():
-    message = msg.MapFeatures(robot='x' * 5000, data=bytes(5))
-    with pytest.raises(MessageError):
-        conversions.from_fleet_message(message, 'map')

@@ -5,20 +5,25 @@ import pytest
 
 from marl_core.config import from_mapping
 from marl_core.errors import ConfigError, SimulationError
-from marl_core.types import STOP, Message, Pose, RobotStatus
 from sim.channel import Channel, ChannelConfig
 
 NAMES = ('ada', 'bob', 'eve')
 
-def status(robot: str, stamp_s: float) -> RobotStatus:
-    return RobotStatus(robot, 1, stamp_s, Pose(0.0, 0.0, 0.0), STOP)
+
+def status(robot: str, stamp_s: float) -> bytes:
+    """A packet of SIZE_BYTES: the channel does not care what is in it."""
+    return f'{robot} {stamp_s:8.3f}'.encode().ljust(SIZE_BYTES)
 
 
-SIZE_BYTES = status('ada', 0.0).size_bytes
+SIZE_BYTES = 68
 
 
-def stamps(messages: list[Message]) -> list[float]:
-    return [message.stamp_s for message in messages]
+def robots(packets: list[bytes]) -> list[str]:
+    return [packet.split()[0].decode() for packet in packets]
+
+
+def stamps(packets: list[bytes]) -> list[float]:
+    return [float(packet.split()[1]) for packet in packets]
 
 
 def test_a_perfect_channel_delivers_everything_once_at_once_and_in_order() -> None:
@@ -27,7 +32,8 @@ def test_a_perfect_channel_delivers_everything_once_at_once_and_in_order() -> No
         channel.send('ada', status('ada', stamp_s), stamp_s)
     channel.send('bob', status('bob', 0.2), 0.2)
     assert stamps(channel.deliver('eve', 0.1)) == [0.0, 0.1]
-    assert [(message.robot, message.stamp_s) for message in channel.deliver('eve', 0.2)] == [('ada', 0.2), ('bob', 0.2)]
+    heard = channel.deliver('eve', 0.2)
+    assert (robots(heard), stamps(heard)) == (['ada', 'bob'], [0.2, 0.2])
     assert stamps(channel.deliver('bob', 9.0)) == [0.0, 0.1, 0.2]
     assert stamps(channel.deliver('ada', 9.0)) == [0.2]
     assert channel.deliver('eve', 9.0) == []
@@ -73,7 +79,7 @@ def test_delays_lie_between_their_bounds_and_reorder() -> None:
         channel.send('ada', status('ada', stamp_s * 0.05), stamp_s * 0.05)
     arrivals = []
     for tick in range(1200):
-        arrivals += [(tick * 0.01, message.stamp_s) for message in channel.deliver('bob', tick * 0.01)]
+        arrivals += [(tick * 0.01, stamp_s) for stamp_s in stamps(channel.deliver('bob', tick * 0.01))]
     delays = np.array([arrival - stamp for arrival, stamp in arrivals])
     assert 0.2 - 1e-9 <= delays.min() < 0.23
     assert 0.57 < delays.max() <= 0.61

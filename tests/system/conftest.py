@@ -23,11 +23,12 @@ from marl_coordination import msg  # noqa: E402
 from nav_msgs.msg import Odometry  # noqa: E402
 from sensor_msgs.msg import LaserScan  # noqa: E402
 
+from marl_core.communication import wire  # noqa: E402
+from marl_core.communication.authentication import Plain  # noqa: E402
 from marl_core.types import STOP, Pose, Twist  # noqa: E402
 from marl_core.types import LaserScan as Sweep  # noqa: E402
 from marl_nodes import conversions, qos  # noqa: E402
 from marl_nodes.fleet.environment import PARENT_VARIABLE, ros_environment  # noqa: E402
-from marl_nodes.fleet_topics import TOPICS  # noqa: E402
 
 STEP_S = 0.1
 BEAMS = 180
@@ -86,13 +87,28 @@ class Ear:
         self.node = rclpy.create_node('ear', context=context)
         self.executor = rclpy.executors.SingleThreadedExecutor(context=context)
         self.executor.add_node(self.node)
-        self.heard = {kind: [] for kind in TOPICS}
-        self.voices = {kind: self.node.create_publisher(kind_of, f'/fleet/{kind}', qos.FLEET)
-                       for kind, kind_of in TOPICS.items()}
-        for kind, kind_of in TOPICS.items():
-            self.node.create_subscription(kind_of, f'/fleet/{kind}', self.heard[kind].append, qos.FLEET)
+        self.heard = {kind: [] for kind in wire.KINDS}
+        self.voices = {kind: self.node.create_publisher(msg.Packet, f'/fleet/{kind}', qos.FLEET)
+                       for kind in wire.KINDS}
+        self._sequences = {}
+        for kind in wire.KINDS:
+            self.node.create_subscription(msg.Packet, f'/fleet/{kind}', self._open, qos.FLEET)
         self.diagnostics = {}
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._note, qos.DIAGNOSTICS)
+
+    def _open(self, message):
+        packet = bytes(message.data)
+        header = wire.peek(packet)
+        self.heard[wire.KINDS[header.kind]].append(wire.decode(Plain().open(packet, header.robot, 0.0), header))
+
+    def say(self, message, epoch=1):
+        """Speak as whoever the message says."""
+        sequence = self._sequences[message.robot, epoch] = self._sequences.get((message.robot, epoch), 0) + 1
+        self.shout(Plain().close(wire.encode(message, epoch, sequence)))
+
+    def shout(self, packet):
+        """Publish any bytes."""
+        self.voices['features'].publish(msg.Packet(data=packet))
 
     def _note(self, array):
         for status in array.status:
@@ -174,8 +190,3 @@ def ear():
 @pytest.fixture
 def make_base(ear):
     return lambda robot, **options: Base(ear, robot, **options)
-
-
-@pytest.fixture
-def messages():
-    return msg

@@ -38,8 +38,7 @@ class Writer:
 
     def say(self, *messages):
         for message in messages:
-            kind = 'digest' if isinstance(message, MapDigest) else 'features'
-            self.ear.voices[kind].publish(conversions.to_fleet_message(message, 'map'))
+            self.ear.say(message)
 
     def digest(self):
         return MapDigest(self.name, 1.0, self.replica.digest())
@@ -119,7 +118,7 @@ def test_a_restarted_map_node_remembers_and_refills_who_comes_late(ear, start, s
     def listen():
         late.say(asked)
         while ear.heard['features']:
-            answer = conversions.from_fleet_message(ear.heard['features'].pop(), 'map')
+            answer = ear.heard['features'].pop()
             if answer.robot == 'map':
                 late.replica.join(answer)
     ear.until(lambda: late.replica.state_hash() == before, also=listen)

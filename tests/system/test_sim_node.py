@@ -1,5 +1,7 @@
 """sim_node as a process, driven by the test instead of robots."""
 
+from pathlib import Path
+
 import pytest
 from geometry_msgs.msg import TwistStamped
 from marl_coordination.srv import ResetSimulation
@@ -77,8 +79,13 @@ def test_a_reset_puts_robots_back_and_time_goes_on(driver, ear):
     assert driver.time_s > before_s
 
 
-def test_an_unknown_world_is_named(processes):
-    process = processes.node('sim_node', robots='[r]', world='castle:1')
+@pytest.mark.parametrize(('parameters', 'words'), [
+    ({'world': 'castle:1'}, ['castle']),
+    ({'trajectory_path': '/dev/null/way.csv'}, ['trajectory_path', '/dev/null/way.csv'])], ids=['world', 'trajectory'])
+def test_what_is_misconfigured_is_named(processes, parameters, words):
+    process = processes.node('sim_node', robots='[r]', **parameters)
     assert process.wait(30) == 2
-    with open(process.log_path) as file:
-        assert 'castle' in file.read()
+    said = Path(process.log_path).read_text()
+    assert 'Traceback' not in said
+    for word in words:
+        assert word in said

@@ -14,7 +14,12 @@ from marl_core.communication.authentication import (
     Signed,
     unchecked,
 )
+from marl_core.communication.communicator import Communicator
+from marl_core.communication.wire import encode
 from marl_core.errors import ConfigError, MessageError
+from marl_core.mapping.bounds import MapBounds, MapConfig
+from marl_core.mapping.replica import Replica
+from marl_core.types import Pose, RobotStatus, Twist
 
 GROUP = bytes(range(32))
 KEYS = {name: Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32)
@@ -152,3 +157,68 @@ def test_who_watches_is_not_deceived_by_lengths(packet, reason):
     with pytest.raises(MessageError) as refusal:
         unchecked(packet)
     assert refusal.value.reason == reason
+
+
+# -- what a communicator makes of it ---------------------------------------------------------------------------------
+
+SHARED = Replica(MapBounds.from_config(MapConfig()), 'a')
+
+
+def said(robot, sequence, seal, epoch=5):
+    """A packet under a robot's name."""
+    status = RobotStatus(robot, epoch, sequence * 1e-3, Pose(1.0, 2.0, 0.0), Twist(0.1, 0.0))
+    return seal.close(encode(status, epoch, sequence))
+
+
+def hears(receiver, *packets, now=0.0):
+    """(Teammates heard, drops by reason) of what came."""
+    before = dict(receiver.drops)
+    receiver.receive(packets, SHARED, now)
+    return ({teammate.status.robot for teammate in receiver.teammates(now)},
+            {reason: number - before.get(reason, 0) for reason, number in receiver.drops.items()
+             if number != before.get(reason, 0)})
+
+
+def test_members_hear_each_other_and_nobody_else():
+    receiver = Communicator('a', 1, seal=signed('a'))
+    heard, drops = hears(
+        receiver, said('b', 1, signed('b')),
+        said('c', 1, Plain()), said('c', 1, GroupMac(GROUP)), said('c', 1, signed('c', group=bytes(32))),
+        said('c', 1, signed('b')), said('mallory', 1, signed('b')), b'noise', b'')
+    assert heard == {'b'}
+    assert drops == {'unsigned': 2, 'forged': 1, 'impersonated': 1, 'unknown-sender': 1, 'foreign-version': 1,
+                     'truncated': 1}
+
+
+def test_a_forged_packet_does_not_use_up_the_sequence_of_the_right_one():
+    receiver = Communicator('a', 1, seal=signed('a'))
+    forged = [said('b', 7, signed('b', group=bytes(32))), said('b', 7, signed('c')), said('b', 2**32 - 1, signed('c')),
+              said('b', 1, signed('c'), epoch=2**32 - 1)]
+    assert hears(receiver, *forged) == (set(), {'forged': 1, 'impersonated': 3})
+    assert hears(receiver, said('b', 7, signed('b'))) == ({'b'}, {})
+
+
+def test_replays_are_heard_once():
+    receiver = Communicator('a', 1, seal=signed('a'))
+    packets = [said('b', sequence, signed('b')) for sequence in range(1, 6)]
+    assert hears(receiver, *packets, *packets, *reversed(packets))[1] == {'repeated': 10}
+
+
+@pytest.mark.parametrize('kind', [GroupMac, lambda group: signed('b')], ids=['mac', 'signed'])
+def test_an_earlier_life_is_never_heard_again(kind):
+    receiver = Communicator('a', 1, seal=kind(GROUP))
+    seal = kind(GROUP)
+    recorded = [said('b', sequence, seal, epoch=4) for sequence in range(1, 4)]
+    receiver.receive((said('b', 1, seal, epoch=5),), SHARED, 0.0)
+    for now in (1.0, 10.0, 10_000.0):  # However long the robot has been silent.
+        assert hears(receiver, *recorded, now=now)[1] == {'epoch-rollback': 3}
+
+
+def test_a_flood_under_one_name_does_not_touch_the_others():
+    receiver, sequences = Communicator('a', 1, seal=signed('a')), iter(range(1, 10**6))
+    for tick in range(10):
+        flood = [said('b', next(sequences), signed('c')) for _ in range(300)]
+        heard, drops = hears(receiver, *flood[:150], said('d', tick + 1, signed('d')), *flood[150:], now=0.1 * tick)
+        assert heard == {'d'}
+        assert sum(drops.values()) == 300
+    assert set(receiver.drops) == {'impersonated', 'unchecked'}
