@@ -59,22 +59,10 @@ def test_noise_is_refused(codec, data):
         decode(data, VersionRange(1, 100), codec, LIMITS)
 
 
-@pytest.mark.parametrize('codec', CODECS)
-@given(drawn=batches(), position=st.integers(0, 10**6), flip=st.integers(1, 255), mend=st.booleans())
-@settings(max_examples=100, deadline=None)
-def test_one_wrong_byte_is_refused_or_harmless(codec, drawn, position, flip, mend):
-    """``mend`` makes the checksum right, as somebody who lies would: what is read is then still well formed."""
-    batch, versions = drawn
-    data = bytearray(encode(batch, versions, codec))
-    data[position % len(data)] ^= flip
-    if mend:
-        data[1:5] = zlib.crc32(bytes(data[5:])).to_bytes(4, 'little')
-    elif position % len(data) > 0:
-        with pytest.raises(MessageError, match='corrupt'):
-            decode(bytes(data), versions, codec, LIMITS)
-        return
+def _read_or_refused(data, versions, codec):
+    """Damage is found by the checksum of the packet; what somebody lies in is refused, or well formed."""
     try:
-        back = decode(bytes(data), versions, codec, LIMITS)
+        back = decode(data, versions, codec, LIMITS)
     except MessageError:
         return
     assert back.classes.shape == (len(back.tiles), TILE_CELLS)
@@ -84,18 +72,26 @@ def test_one_wrong_byte_is_refused_or_harmless(codec, drawn, position, flip, men
 
 
 @pytest.mark.parametrize('codec', CODECS)
+@given(drawn=batches(), position=st.integers(0, 10**6), flip=st.integers(1, 255))
+@settings(max_examples=100, deadline=None)
+def test_one_wrong_byte_is_refused_or_harmless(codec, drawn, position, flip):
+    batch, versions = drawn
+    data = bytearray(encode(batch, versions, codec))
+    data[position % len(data)] ^= flip
+    _read_or_refused(bytes(data), versions, codec)
+
+
+@pytest.mark.parametrize('codec', CODECS)
 @given(drawn=batches(), kept=st.floats(0.0, 1.0, exclude_max=True))
 @settings(max_examples=60, deadline=None)
-def test_cut_messages_are_refused(codec, drawn, kept):
+def test_cut_messages_are_refused_or_harmless(codec, drawn, kept):
     batch, versions = drawn
     data = encode(batch, versions, codec)
-    with pytest.raises(MessageError):
-        decode(data[:int(kept * len(data))], versions, codec, LIMITS)
+    _read_or_refused(data[:int(kept * len(data))], versions, codec)
 
 
 def one_tile(codec: str, classes: bytes) -> bytes:
-    body = bytes((1, 0, 0)) + classes
-    return bytes((1,)) + zlib.crc32(body).to_bytes(4, 'little') + body
+    return bytes((1, 0, 0)) + classes
 
 
 @pytest.mark.parametrize(('bomb', 'announced'), [(True, False), (True, True)])
@@ -121,7 +117,6 @@ def test_a_decompression_bomb_costs_nothing(bomb, announced):
     (one_tile('raw', bytes(255)), (1, 1), 'raw', LIMITS, 'truncated'),
     (one_tile('raw', bytes(257)), (1, 1), 'raw', LIMITS, 'truncated'),
     (one_tile('raw', b'\xff' * 256), (1, 1), 'raw', LIMITS, 'bad-data'),
-    (b'\x02' + one_tile('raw', bytes(256))[1:], (1, 1), 'raw', LIMITS, 'foreign-version'),
     (b'', (1, 1), 'raw', LIMITS, 'truncated'),
     (one_tile('context', bytes(2000)), (1, 1), 'context', LIMITS, 'bad-data'),
     (one_tile('rle-zstd', b''), (1, 1), 'rle-zstd', LIMITS, 'bad-data'),
@@ -139,7 +134,7 @@ def test_raw_is_two_bits_per_cell_in_known_order():
 
 
 def test_the_context_codec_is_frozen():
-    """Robots that run different releases must agree on every bit; a new table needs a new FORMAT."""
+    """Robots that run different releases must agree on every bit; a new table needs a new version of the wire format."""
     tiles = np.array(((0, 1), (0, 0), (1, 0), (-3, 7)), np.int32)
     classes = np.zeros((4, TILE_CELLS), np.int8)
     classes[0, 100:400] = -1

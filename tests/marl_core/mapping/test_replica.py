@@ -367,13 +367,13 @@ def test_small_budgets_settle_real_intervals_from_the_top():
         ada.write(ada.own, ALL, noise(seed, 0.02))
         ada.publish(ada.own, 60_000, 0.0)
     assert ada.digest()[0].ranges == ((1, 96),)
-    message = ada.answer(ada.own, ada.digest()[0].ranges, 400, 0.0)
-    assert len(message.data) <= 400
+    message = ada.answer(ada.own, ada.digest()[0].ranges, 360, 0.0)
+    assert len(message.data) <= 360
     assert message.versions.last == 96
     assert message.versions.first > 81
     bob.join(message)
     assert bob.digest()[0].ranges == (message.versions,)
-    heal(ada, bob, budget_bytes=400)
+    heal(ada, bob, budget_bytes=360)
     assert bob.digest() == ada.digest()
     assert bob.state_hash() == ada.state_hash()
 
