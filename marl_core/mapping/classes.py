@@ -52,15 +52,43 @@ def classify_window(log_odds: NDArray[np.int8], classes: NDArray[np.int8], row0:
 
 
 @njit(cache=True, nogil=True)
+def classify_pieces(log_odds: NDArray[np.int8], classes: NDArray[np.int8], pieces: NDArray[np.int32],
+                    occupied_at: int, free_at: int, maximum: int, minimum: int, changed: NDArray[np.uint8]) -> None:
+    """As ``classify_window``, for rows of single tiles.
+
+    Args:
+        pieces: row and first column of each, then -1. Shape: (n, 2), int32.
+    """
+    enters, leaves, top, bottom = np.int8(occupied_at), np.int8(free_at), np.int8(maximum), np.int8(minimum)
+    piece = 0
+    while pieces[piece, 0] >= 0:
+        row, col = pieces[piece, 0], pieces[piece, 1]
+        evidence, held, differs = log_odds[row, col:col + TILE], classes[row, col:col + TILE], np.uint8(0)
+        for i in range(TILE):
+            after = _next_class(evidence[i], held[i], enters, leaves, top, bottom)
+            differs = np.uint8(differs | np.uint8(after != held[i]))
+            held[i] = after
+        if differs != 0:
+            changed[row // TILE, col // TILE] = 1
+        piece += 1
+
+
+@njit(cache=True, nogil=True)
 def _classify_block(log_odds: NDArray[np.int8], classes: NDArray[np.int8], occupied_at: np.int8, free_at: np.int8,
                     maximum: np.int8, minimum: np.int8, differs: NDArray[np.uint8]) -> None:
-    """Classify rows of one row of tiles, marking columns with a change; int8 compares and selects only, for SIMD."""
-    occupied, free, unknown = np.int8(OCCUPIED), np.int8(FREE), np.int8(UNKNOWN)
+    """Classify rows of one row of tiles, marking columns with a change."""
     for row in range(log_odds.shape[0]):
         for col in range(differs.size):
-            evidence, before = log_odds[row, col], classes[row, col]
-            high = occupied_at if before == unknown else maximum
-            low = free_at if before == unknown else minimum
-            after = occupied if evidence >= high else (free if evidence <= low else before)
+            before = classes[row, col]
+            after = _next_class(log_odds[row, col], before, occupied_at, free_at, maximum, minimum)
             classes[row, col] = after
             differs[col] |= np.uint8(after != before)
+
+
+@njit(cache=True, nogil=True, inline='always')
+def _next_class(evidence: np.int8, before: np.int8, occupied_at: np.int8, free_at: np.int8, maximum: np.int8,
+                minimum: np.int8) -> np.int8:
+    """The rule for one cell; int8 compares and selects only, for SIMD."""
+    high = occupied_at if before == np.int8(UNKNOWN) else maximum
+    low = free_at if before == np.int8(UNKNOWN) else minimum
+    return np.int8(OCCUPIED) if evidence >= high else (np.int8(FREE) if evidence <= low else before)

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from marl_core.errors import MapError
 from marl_core.mapping.bounds import TILE, MapBounds, MapConfig
-from marl_core.mapping.classes import classify_window
+from marl_core.mapping.classes import classify_pieces, classify_window
 from marl_core.mapping.insertion import (
     JUMP_M,
+    NOTHING,
     Evidence,
     ScanScratch,
     insert_scan,
@@ -22,6 +23,8 @@ from marl_core.mapping.insertion import (
 from marl_core.types import LaserScan, Pose
 
 NO_DISCS = np.empty((0, 3))
+REFUSED = (-1, -1, -1, -1)
+"""Window of a scan with discs that are not finite."""
 
 
 class OccupancyMap:
@@ -41,6 +44,7 @@ class OccupancyMap:
         self.ignored_scans = 0
         self._config = config
         self._evidence = Evidence(config.hit, config.miss, config.maximum, config.minimum)
+        self._levels = np.array((*self._evidence, config.occupied_at, config.free_at))
         self._changed = np.zeros(bounds.tiles_shape, np.uint8)
         self._window: tuple[int, int, int, int] | None = None
         self._beams_of: tuple[float, float, int] | None = None
@@ -72,17 +76,16 @@ class OccupancyMap:
         discs = np.asarray(ignore, np.float64)
         if not all(map(isfinite, lidar_pose)):
             raise MapError(f'a scan needs a finite pose, got {lidar_pose}')
-        if discs.ndim != 2 or discs.shape[1] != 3 or not np.isfinite(discs).all():
-            raise MapError(f'discs to ignore must be finite rows x, y, radius, got an array of shape {discs.shape}')
-        edge_m = self.bounds.resolution_m
-        if len(discs):
-            discs = (discs - (self.bounds.origin_x_m, self.bounds.origin_y_m, 0.0)) / edge_m
+        if discs.ndim != 2 or discs.shape[1] != 3:
+            raise MapError(f'discs to ignore must be rows x, y, radius, got an array of shape {discs.shape}')
+        bounds = self.bounds
         window = _integrate(
             self.log_odds, self.classes, np.asarray(scan.ranges_m[:beams], np.float32), self._cosines, self._sines,
-            (lidar_pose.x_m - self.bounds.origin_x_m) / edge_m, (lidar_pose.y_m - self.bounds.origin_y_m) / edge_m,
-            lidar_pose.heading_rad, scan.angle_increment_rad, scan.range_min_m, scan.range_max_m,
-            self._config.known_range_m, edge_m, discs, self._evidence, self._config.occupied_at,
-            self._config.free_at, self._scratch, self._changed)
+            lidar_pose.x_m, lidar_pose.y_m, lidar_pose.heading_rad, scan.angle_increment_rad, scan.range_min_m,
+            scan.range_max_m, self._config.known_range_m, bounds.origin_x_m, bounds.origin_y_m, bounds.resolution_m,
+            discs, self._levels, *self._scratch, self._changed)
+        if window[0] < 0:
+            raise MapError('discs to ignore must be finite')
         if window[0] >= window[1]:
             self.ignored_scans += 1
         else:
@@ -147,21 +150,29 @@ class OccupancyMap:
 
 @njit(cache=True, nogil=True)
 def _integrate(log_odds: NDArray[np.int8], classes: NDArray[np.int8], ranges_m: NDArray[np.float32],
-               cosines: NDArray[np.float64], sines: NDArray[np.float64], x: float, y: float, heading_rad: float,
-               increment_rad: float, range_min_m: float, range_max_m: float, longest_m: float, resolution_m: float,
-               discs: NDArray[np.float64], evidence: Evidence, occupied_at: int, free_at: int, scratch: ScanScratch,
-               changed: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """One scan from ranges to classes in one compiled call. Returns the touched window."""
+               cosines: NDArray[np.float64], sines: NDArray[np.float64], x_m: float, y_m: float, heading_rad: float,
+               increment_rad: float, range_min_m: float, range_max_m: float, longest_m: float, origin_x_m: float,
+               origin_y_m: float, resolution_m: float, discs: NDArray[np.float64], levels: NDArray[np.int64],
+               reach: NDArray[np.float64], is_hit: NDArray[np.uint8], direction: NDArray[np.float64],
+               vertices: NDArray[np.float64], hits: NDArray[np.int32], crossings: NDArray[np.uint64],
+               touched: NDArray[np.int32], changed: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    """One scan from ranges to classes in one compiled call. Returns the touched window, REFUSED for wrong discs.
+
+    Numbers come as one array and buffers one by one: of a tuple, numba works out the type anew in each call.
+    """
+    for disc in range(discs.shape[0]):
+        if not (isfinite(discs[disc, 0]) and isfinite(discs[disc, 1]) and isfinite(discs[disc, 2])):
+            return REFUSED
+    scratch = ScanScratch(reach, is_hit, direction, vertices, hits, crossings, touched)
+    evidence = Evidence(levels[0], levels[1], levels[2], levels[3])
     if read_ranges(ranges_m, range_min_m, range_max_m, longest_m, resolution_m, scratch) == 0:
-        return 0, 0, 0, 0
+        return NOTHING
     turn_beams(cosines, sines, heading_rad, scratch)
-    if discs.shape[0] > 0:
-        stop_at_discs(ranges_m.size, x, y, discs, scratch)
-    row0, row1, col0, col1 = insert_scan(log_odds, ranges_m.size, x, y, increment_rad, JUMP_M / resolution_m,
-                                         evidence, scratch)
-    classify_window(log_odds, classes, row0, row1, col0, col1, occupied_at, free_at, evidence.maximum,
-                    evidence.minimum, changed)
-    return row0, row1, col0, col1
+    stop_at_discs(ranges_m.size, x_m, y_m, discs, scratch, resolution_m)
+    window = insert_scan(log_odds, ranges_m.size, (x_m - origin_x_m) / resolution_m, (y_m - origin_y_m) / resolution_m,
+                         increment_rad, JUMP_M / resolution_m, evidence, scratch)
+    classify_pieces(log_odds, classes, touched, levels[4], levels[5], evidence.maximum, evidence.minimum, changed)
+    return window
 
 
 @njit(cache=True, nogil=True)

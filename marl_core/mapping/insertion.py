@@ -2,7 +2,9 @@
 
 The free space that a scan sees is a polygon round the lidar. Its edges toggle one bit per row that they cross; the
 set bits of a row, from left to right, are then the ends of its free spans. This covers the gaps between beams, needs
-no sorting and no buffer that could overflow, and leaves contiguous spans that the compiler turns into SIMD code.
+no sorting and no buffer that could overflow, and leaves contiguous spans. These are filled in pieces, the rows of
+single tiles: one SIMD register each, and most hold nothing but cells that are free beyond doubt already. The others
+are noted, so that only they are classified.
 Coordinates are in cells: x is the column axis, y the row axis, cell (row, col) has its centre at (col + .5, row + .5).
 """
 
@@ -11,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+from marl_core.mapping.bounds import TILE
 
 JUMP_M = 0.15
 """Ranges of neighbouring beams that differ by more may be two surfaces: between them only the nearer range is free."""
@@ -47,7 +51,8 @@ class ScanScratch(NamedTuple):
         direction: unit vector of each beam in the map. Shape: (2, B).
         vertices: x and y of the visible polygon. Shape: (2, 3 * B).
         hits: row, column and earlier log-odds of the cells that were hit. Shape: (B, 3), int32.
-        crossings: one bit per cell of a window; all zero between calls. Shape: (window rows, words), uint64.
+        crossings: one bit per cell of a window, row by row; all zero between calls. Shape: (words,), uint64.
+        touched: row and first column of the rows of tiles whose evidence changed, then -1. Shape: (n, 2), int32.
     """
 
     reach: NDArray[np.float64]
@@ -56,14 +61,17 @@ class ScanScratch(NamedTuple):
     vertices: NDArray[np.float64]
     hits: NDArray[np.int32]
     crossings: NDArray[np.uint64]
+    touched: NDArray[np.int32]
 
 
 def scan_scratch(beams: int, longest_cells: float, shape: tuple[int, int]) -> ScanScratch:
     """Buffers for scans of so many beams that reach at most so far on a grid of a shape."""
     across = 2 * int(np.ceil(longest_cells)) + 4
-    rows, cols = min(across, shape[0]), min(across, shape[1])
+    words = min(across, shape[0]) * (min(across, shape[1]) // 64 + 1)
+    # n words in a row are at most 2 n + 1 pieces
     return ScanScratch(np.zeros(beams), np.zeros(beams, np.uint8), np.zeros((2, beams)), np.zeros((2, 3 * beams)),
-                       np.zeros((beams, 3), np.int32), np.zeros((rows, cols // 64 + 1), np.uint64))
+                       np.zeros((beams, 3), np.int32), np.zeros(words, np.uint64),
+                       np.zeros((3 * words + beams + 1, 2), np.int32))
 
 
 @njit(cache=True, nogil=True)
@@ -103,49 +111,40 @@ def turn_beams(cosines: NDArray[np.float64], sines: NDArray[np.float64], heading
 
 
 @njit(cache=True, nogil=True)
-def stop_at_discs(beams: int, x: float, y: float, discs: NDArray[np.float64], scratch: ScanScratch) -> None:
+def stop_at_discs(beams: int, x: float, y: float, discs: NDArray[np.float64], scratch: ScanScratch,
+                  cell: float = 1.0) -> None:
     """End beams that ended inside a disc where they enter it, without a hit.
 
     Args:
         beams: how many beams of the buffers are in use; at equal angles, within one turn.
-        x, y: of the lidar [cells].
-        discs: x, y and radius [cells]. Shape: (n, 3).
+        x, y: of the lidar.
+        discs: x, y and radius, in the frame and unit of the lidar. Shape: (n, 3).
+        cell: edge of a cell in that unit.
     """
-    direction_x, direction_y = scratch.direction[0], scratch.direction[1]
+    reach, is_hit, direction_x, direction_y = (scratch.reach, scratch.is_hit, scratch.direction[0],
+                                               scratch.direction[1])
     first_x, first_y, increment_rad = direction_x[0], direction_y[0], 2.0 * np.pi
     if beams > 1:
         increment_rad = np.arctan2(first_x * direction_y[1] - first_y * direction_x[1],
                                    first_x * direction_x[1] + first_y * direction_y[1])
-    side, increment_rad = (1.0 if increment_rad > 0.0 else -1.0), max(abs(increment_rad), 1e-9)
+    side, per_rad = (1.0 if increment_rad > 0.0 else -1.0), 1.0 / max(abs(increment_rad), 1e-9)
     for disc in range(discs.shape[0]):
-        to_x, to_y, radius = discs[disc, 0] - x, discs[disc, 1] - y, discs[disc, 2]
-        apart = np.hypot(to_x, to_y)
-        if apart <= radius:
-            _stop_at_disc(0, beams, to_x, to_y, radius, scratch)
-            continue
+        to_x, to_y, radius = (discs[disc, 0] - x) / cell, (discs[disc, 1] - y) / cell, discs[disc, 2] / cell
+        apart_squared, radius_squared = to_x * to_x + to_y * to_y, radius * radius
         # only the beams that point at it, counted from the first one, this turn and the next
         center_rad = side * np.arctan2(first_x * to_y - first_y * to_x, first_x * to_x + first_y * to_y)
-        half_rad = np.arcsin(radius / apart)
-        for turn_rad in (0.0, 2.0 * np.pi):
-            begin = max(int((center_rad + turn_rad - half_rad) / increment_rad) - 1, 0)
-            end = min(int((center_rad + turn_rad + half_rad) / increment_rad) + 2, beams)
-            _stop_at_disc(begin, end, to_x, to_y, radius, scratch)
-
-
-@njit(cache=True, nogil=True)
-def _stop_at_disc(begin: int, end: int, to_x: float, to_y: float, radius: float, scratch: ScanScratch) -> None:
-    """``stop_at_discs`` for some beams and one disc, given relative to the lidar [cells]."""
-    reach, is_hit = scratch.reach, scratch.is_hit
-    direction_x, direction_y = scratch.direction[0], scratch.direction[1]
-    for k in range(begin, end):
-        if is_hit[k] == 0:
-            continue
-        along = direction_x[k] * to_x + direction_y[k] * to_y
-        beside_squared = to_x * to_x + to_y * to_y - along * along
-        if beside_squared < radius * radius:
-            half_chord = np.sqrt(radius * radius - beside_squared)
-            if along - half_chord <= reach[k] <= along + half_chord:
-                reach[k], is_hit[k] = max(along - half_chord, 0.0), 0
+        half_rad = 2.0 * np.pi
+        if apart_squared > radius_squared:
+            half_rad = np.arcsin(radius / np.sqrt(apart_squared))
+        for turn in range(2):
+            middle_rad = center_rad + turn * 2.0 * np.pi
+            begin = max(int((middle_rad - half_rad) * per_rad) - 1, 0)
+            for k in range(begin, min(int((middle_rad + half_rad) * per_rad) + 2, beams)):
+                beyond_x, beyond_y = direction_x[k] * reach[k] - to_x, direction_y[k] * reach[k] - to_y
+                if beyond_x * beyond_x + beyond_y * beyond_y <= radius_squared and is_hit[k] != 0:
+                    along = direction_x[k] * to_x + direction_y[k] * to_y
+                    half_chord_squared = max(radius_squared - (apart_squared - along * along), 0.0)
+                    reach[k], is_hit[k] = max(along - np.sqrt(half_chord_squared), 0.0), 0
 
 
 @njit(cache=True, nogil=True)
@@ -168,17 +167,23 @@ def insert_scan(log_odds: NDArray[np.int8], beams: int, x: float, y: float, incr
     """
     row0, row1, col0, col1 = _window(beams, x, y, log_odds.shape[0], log_odds.shape[1], scratch)
     # the buffers hold every window of the longest beams; should they not, the window is cut, never overrun
-    row1, col1 = min(row1, row0 + scratch.crossings.shape[0]), min(col1, col0 + 64 * scratch.crossings.shape[1] - 1)
+    words = (col1 - col0) // 64 + 1
+    row1 = min(row1, row0 + scratch.crossings.size // words)
+    scratch.touched[0, 0] = -1
     if row0 >= row1 or col0 >= col1:
         return NOTHING
     found = _note_hits(log_odds, beams, x, y, scratch)
     vertices = _outline(beams, x - col0, y - row0, increment_rad, jump_cells, scratch)
     _toggle_crossings(scratch.vertices[0, :vertices], scratch.vertices[1, :vertices], row1 - row0, col1 - col0,
-                      scratch.crossings)
-    _fill_spans(log_odds, row0, row1, col0, evidence, scratch.crossings)
+                      words, scratch.crossings)
+    touched = _fill_spans(log_odds, row0, row1, col0, words, evidence, scratch.crossings, scratch.touched)
     for i in range(found):
-        value = scratch.hits[i, 2] + evidence.hit
-        log_odds[scratch.hits[i, 0], scratch.hits[i, 1]] = min(value, evidence.maximum)
+        row, col, before = scratch.hits[i, 0], scratch.hits[i, 1], scratch.hits[i, 2]
+        log_odds[row, col] = min(before + evidence.hit, evidence.maximum)
+        if before < evidence.maximum:
+            scratch.touched[touched, 0], scratch.touched[touched, 1] = row, col & -TILE
+            touched += 1
+    scratch.touched[touched, 0] = -1
     return row0, row1, col0, col1
 
 
@@ -254,29 +259,27 @@ def _outline(beams: int, x: float, y: float, increment_rad: float, jump_cells: f
     return count
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model='numpy')
 def _toggle_crossings(vertex_x: NDArray[np.float64], vertex_y: NDArray[np.float64], rows: int, cols: int,
-                      crossings: NDArray[np.uint64]) -> None:
+                      words: int, crossings: NDArray[np.uint64]) -> None:
     """Toggle a bit where an edge of the closed polygon crosses the middle of a row: that of the first cell behind it.
 
     Crossings beside the window move to its border, so that every row keeps an even number of them.
     """
-    words = crossings.reshape(-1)
-    stride, one = np.uint64(crossings.shape[1]), np.uint64(1)
+    stride, one = np.uint64(words), np.uint64(1)
     from_x, from_y = vertex_x[vertex_x.size - 1], vertex_y[vertex_y.size - 1]
     from_row = min(max(int(from_y + 0.5), 0), rows)
     for i in range(vertex_x.size):
         to_x, to_y = vertex_x[i], vertex_y[i]
         to_row = min(max(int(to_y + 0.5), 0), rows)
-        if to_row != from_row:
-            slope = (to_x - from_x) / (to_y - from_y)
-            low, high = min(from_row, to_row), max(from_row, to_row)
-            at_x = from_x + (low + 0.5 - from_y) * slope + 0.5
-            word = np.uint64(low) * stride
-            for j in range(high - low):
-                col = np.uint64(min(max(int(at_x + j * slope), 0), cols))
-                words[word + (col >> np.uint64(6))] ^= one << (col & np.uint64(63))
-                word += stride
+        slope = (to_x - from_x) / (to_y - from_y)  # not a number where no row is crossed
+        low, high = min(from_row, to_row), max(from_row, to_row)
+        at_x = from_x + (low + 0.5 - from_y) * slope + 0.5
+        word = np.uint64(low) * stride
+        for j in range(high - low):
+            col = np.uint64(min(max(int(at_x + j * slope), 0), cols))
+            crossings[word + (col >> np.uint64(6))] ^= one << (col & np.uint64(63))
+            word += stride
         from_x, from_y, from_row = to_x, to_y, to_row
 
 
@@ -288,19 +291,20 @@ _BIT_OF = np.array([0, 1, 48, 2, 57, 49, 28, 3, 61, 58, 50, 42, 38, 29, 17, 4, 6
 
 
 @njit(cache=True, nogil=True)
-def _fill_spans(log_odds: NDArray[np.int8], row0: int, row1: int, col0: int, evidence: Evidence,
-                crossings: NDArray[np.uint64]) -> None:
-    """Count a miss for all cells between the 1st and 2nd, 3rd and 4th, ... crossing of each row; clears the bits."""
-    miss, minimum = np.int8(evidence.miss), np.int8(evidence.minimum)
-    lowest = np.int8(evidence.minimum - evidence.miss)
+def _fill_spans(log_odds: NDArray[np.int8], row0: int, row1: int, col0: int, words: int, evidence: Evidence,
+                crossings: NDArray[np.uint64], touched: NDArray[np.int32]) -> int:
+    """Count a miss for all cells between the 1st and 2nd, 3rd and 4th, ... crossing of each row; clears the bits.
+
+    Returns:
+        Number of pieces noted in ``touched``, each once.
+    """
+    noted, index = 0, 0
     for row in range(row0, row1):
-        bits_of_row, line = crossings[row - row0], log_odds[row]
         start = -1
-        for word in range(bits_of_row.size):
-            bits = bits_of_row[word]
-            if bits == 0:
-                continue
-            bits_of_row[word] = 0
+        for word in range(words):
+            bits = crossings[index]
+            crossings[index] = 0
+            index += 1
             while bits != 0:
                 lone = bits & (~bits + np.uint64(1))
                 bits ^= lone
@@ -308,8 +312,37 @@ def _fill_spans(log_odds: NDArray[np.int8], row0: int, row1: int, col0: int, evi
                 if start < 0:
                     start = col
                     continue
-                span = line[start:col]
-                for i in range(span.size):
-                    value = span[i]
-                    span[i] = np.int8(value + miss) if value >= lowest else minimum
+                for piece in range(start & -TILE, col, TILE):
+                    moved = _count_misses(log_odds[row, piece:piece + TILE], max(start - piece, 0),
+                                          min(col - piece, TILE), np.int8(evidence.miss), np.int8(evidence.minimum))
+                    if moved and (noted == 0 or touched[noted - 1, 0] != row or touched[noted - 1, 1] != piece):
+                        touched[noted, 0], touched[noted, 1] = row, piece
+                        noted += 1
                 start = -1
+    return noted
+
+
+_LANE = np.arange(TILE, dtype=np.int8)
+
+
+@njit(cache=True, nogil=True, inline='always')
+def _count_misses(cells: NDArray[np.int8], begin: int, end: int, miss: np.int8, minimum: np.int8) -> bool:
+    """Count a miss for cells of a piece. Returns whether any was not at the minimum already.
+
+    Whole pieces take constant trip counts and int8 only, for SIMD; the last one of a row may be shorter.
+    """
+    lowest, first, last, moves = np.int8(minimum - miss), np.int8(begin), np.int8(end), np.uint8(0)
+    if cells.size < TILE:
+        for i in range(begin, min(end, cells.size)):
+            moves = np.uint8(moves | np.uint8(cells[i] != minimum))
+            cells[i] = np.int8(cells[i] + miss) if cells[i] >= lowest else minimum
+        return moves != 0
+    for i in range(TILE):
+        moves = np.uint8(moves | np.uint8((_LANE[i] >= first) & (_LANE[i] < last) & (cells[i] != minimum)))
+    if moves == 0:
+        return False
+    for i in range(TILE):
+        value = cells[i]
+        after = np.int8(value + miss) if value >= lowest else minimum
+        cells[i] = after if (_LANE[i] >= first) & (_LANE[i] < last) else value
+    return True

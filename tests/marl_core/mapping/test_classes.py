@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from marl_core.mapping.classes import classify_window
+from marl_core.mapping.classes import classify_pieces, classify_window
 
 OCCUPIED_AT, FREE_AT, MAXIMUM, MINIMUM = 18, -8, 35, -20
 
@@ -67,3 +67,17 @@ def test_window_is_respected_and_flags_are_exact(log_odds, before, window):
     assert np.array_equal(classes, expected)
     tiles = (expected != before).reshape(2, 32, 3, 32).any(axis=(1, 3))
     assert np.array_equal(changed != 0, tiles)
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrays(np.int8, (64, 96), elements=st.integers(-20, 35)), arrays(np.int8, (64, 96), elements=st.integers(-1, 1)),
+       st.lists(st.tuples(st.integers(0, 63), st.sampled_from([0, 32, 64])), max_size=40))
+def test_pieces_are_classified_as_windows_are(log_odds, before, pieces):
+    expected, flags = before.copy(), np.zeros((2, 3), np.uint8)
+    for row, col in pieces:
+        classify_window(log_odds, expected, row, row + 1, col, col + 32, OCCUPIED_AT, FREE_AT, MAXIMUM, MINIMUM, flags)
+    classes, changed = before.copy(), np.zeros((2, 3), np.uint8)
+    classify_pieces(log_odds, classes, np.array([*pieces, (-1, 0)], np.int32), OCCUPIED_AT, FREE_AT, MAXIMUM, MINIMUM,
+                    changed)
+    assert np.array_equal(classes, expected)
+    assert np.array_equal(changed, flags)

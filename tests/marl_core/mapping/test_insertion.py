@@ -187,6 +187,26 @@ def test_cutting_at_the_border_changes_nothing_inside_and_writes_nothing_outside
     assert (canvas == 77).all()
 
 
+@settings(max_examples=80, deadline=None)
+@given(st.lists(READINGS, min_size=1, max_size=3), st.floats(-20.0, 110.0), HEADINGS)
+def test_the_pieces_with_changes_are_noted(scans, x, heading):
+    log_odds = np.zeros((90, 90), np.int8)
+    for ranges in scans:
+        before = log_odds.copy()
+        _, scratch = insert(log_odds, ranges, x, 45.0, heading)
+        noted = scratch.touched[:np.flatnonzero(scratch.touched[:, 0] == -1)[0]].tolist()
+        changed = [[row, col // 32 * 32] for row, col in np.argwhere(log_odds != before).tolist()]
+        assert all(piece in noted for piece in changed)
+        # every miss notes its piece once; hits add one each, at most
+        assert len(noted) <= len({tuple(piece) for piece in noted}) + len(ranges)
+
+
+def test_what_is_free_beyond_doubt_is_not_noted():
+    log_odds = np.full((80, 80), -20, np.int8)
+    _, scratch = insert(log_odds, np.full(360, INF), 40.0, 40.0)
+    assert scratch.touched[0, 0] == -1
+
+
 @settings(max_examples=40, deadline=None)
 @given(READINGS, HEADINGS, st.booleans())
 def test_no_beam_is_exceeded(ranges, heading, clockwise):
