@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmarks.rows import Row
 
+PLAIN = ('--ros-args', '-p', 'security_mode:=plain')
 ROBOTS, RATE_HZ, SECONDS, TILES = 32, 5.0, 20.0, 12
 
 
@@ -20,7 +21,7 @@ def measure() -> list[Row]:
     from marl_nodes.fleet.environment import ros_environment
     environment = ros_environment() | {'ROS_DOMAIN_ID': str(100 + os.getpid() % 100),
                                        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
-    with _process(environment, 'marl_nodes.map_node') as node:
+    with _process(environment, 'marl_nodes.map_node', *PLAIN) as node:
         with _process(environment, 'benchmarks.nodes', 'load') as load:
             time.sleep(8.0)  # discovery, and the first whole map
             before_s, started_s = _cpu_s(node.pid), time.monotonic()
@@ -70,7 +71,7 @@ def start() -> None:
     odometry = node.create_publisher(Odometry, '/one/odom', qos.SENSOR)
     ranges = np.full(360, 2.0, np.float32)
     started_s = time.monotonic()
-    with _process(dict(os.environ), 'marl_nodes.robot_node', '--ros-args', '-r', '__ns:=/one', '-p', 'policy:=burgard'):
+    with _process(dict(os.environ), 'marl_nodes.robot_node', *PLAIN, '-r', '__ns:=/one', '-p', 'policy:=burgard'):
         while not answers and time.monotonic() - started_s < 60.0:
             now_s = time.monotonic()
             odometry.publish(conversions.odometry_to_message(now_s, Pose(0.0, 0.0, 0.0), Twist(0.0, 0.0), 'one/odom',

@@ -12,6 +12,8 @@ from marl_nodes.qos import DIAGNOSTICS
 
 OK, WARN, ERROR, STALE = (
     DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE)
+IMPERSONATED = "somebody with the group key speaks under another's name: replace the key (docs/security.md)"
+"""What nodes say once such a packet was dropped."""
 
 
 class Durations:

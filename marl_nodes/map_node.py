@@ -16,6 +16,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from marl_core.agent import AgentConfig
+from marl_core.communication.authentication import MODES
 from marl_core.communication.communicator import Communicator
 from marl_core.config import load
 from marl_core.errors import MapError, MarlError
@@ -25,8 +26,9 @@ from marl_core.mapping.map_server import write_map
 from marl_core.mapping.replica import Replica
 from marl_core.types import Packet, Pose
 from marl_nodes import conversions, qos
-from marl_nodes.diagnostics import OK, WARN, Diagnostics, drop_values
+from marl_nodes.diagnostics import IMPERSONATED, OK, WARN, Diagnostics, drop_values
 from marl_nodes.fleet_topics import FleetTopics
+from marl_nodes.key_files import load_seal
 from marl_nodes.map_view import MapView, areas_m2
 from marl_nodes.parameters import declare, parameter
 from marl_nodes.running import run
@@ -45,6 +47,8 @@ class MapParameters:
     agent_config: str = parameter('', 'The YAML file given to the robots: map and communication are taken from it.')
     map_frame: str = parameter('map', 'The frame that all robots of the fleet share.')
     fleet_namespace: str = parameter('/fleet', 'Namespace of the topics features, status and digest.')
+    security_mode: str = parameter('', f'Who may speak: {", ".join(MODES)} (docs/security.md). Has to be chosen.')
+    keys_path: str = parameter('', 'Folder of the files that marl_fleet keys made; not read in mode plain.')
     publish_period_s: float = parameter(1.0, 'Least time between two messages on /map [s; wall clock].', 0.1, 3600.0)
     state_path: str = parameter('', 'File that keeps the replica, restored on start. Empty: kept in memory only.')
     save_period_s: float = parameter(5.0, 'Time between two saves, when something is new [s; wall clock].',
@@ -65,7 +69,8 @@ class MapNode(Node):
         self.parameters = given = declare(self, MapParameters)
         config = load(AgentConfig, given.agent_config) if given.agent_config else AgentConfig()
         self.replica = Replica(MapBounds.from_config(config.map), given.name)
-        self.communicator = Communicator(given.name, int(time.time()), config.communication)
+        seal = load_seal(given.security_mode, given.keys_path, given.name)
+        self.communicator = Communicator(given.name, int(time.time()), config.communication, seal)
         self.view = MapView()
         self._inbox: list[Packet] = []
         self._refused: set[str] = set()
@@ -181,8 +186,9 @@ class MapNode(Node):
                   **{f'bytes_from_{robot}': str(traffic.bytes_by_kind.total())
                      for robot, traffic in sorted(self.communicator.traffic.items())},
                   **drop_values(self.communicator.drops)}
-        summary = self._problem or f'{len(self.communicator.traffic)} senders heard'
-        self._diagnostics.publish(self.get_clock().now(), WARN if self._problem else OK, summary, values)
+        problem = self._problem or (IMPERSONATED if self.communicator.drops.get('impersonated') else '')
+        self._diagnostics.publish(self.get_clock().now(), WARN if problem else OK,
+                                  problem or f'{len(self.communicator.traffic)} senders heard', values)
 
 
 def main() -> int:

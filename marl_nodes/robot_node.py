@@ -33,14 +33,16 @@ from std_msgs.msg import Header
 
 from marl_core.agent import Agent, AgentConfig
 from marl_core.communication import wire
+from marl_core.communication.authentication import MODES
 from marl_core.config import load
 from marl_core.decision.policies import POLICIES, make_policy
 from marl_core.errors import ConfigError, MarlError, MessageError
 from marl_core.trace import TraceStep, TraceWriter
 from marl_core.types import STOP, LaserScan, Packet, Pose, Readings, RobotModel, Twist
 from marl_nodes import conversions, qos
-from marl_nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Drops, Durations
+from marl_nodes.diagnostics import ERROR, IMPERSONATED, OK, WARN, Diagnostics, Drops, Durations
 from marl_nodes.fleet_topics import FleetTopics
+from marl_nodes.key_files import load_seal
 from marl_nodes.odometry import CLOCK_RESTART_S, OdometryTrack
 from marl_nodes.parameters import declare, parameter, read
 from marl_nodes.plausibility import require_plausible_odometry, require_plausible_scan
@@ -82,6 +84,8 @@ class RobotParameters:
         (0.0, 0.0, 0.0), 'Where odometry is zero: x [m], y [m], heading [rad; map frame].')
     map_frame: str = parameter('map', 'The frame that all robots of the fleet share.')
     fleet_namespace: str = parameter('/fleet', 'Namespace of the topics features, status and digest.')
+    security_mode: str = parameter('', f'Who may speak: {", ".join(MODES)} (docs/security.md). Has to be chosen.')
+    keys_path: str = parameter('', 'Folder of the files that marl_fleet keys made; not read in mode plain.')
     stamped_cmd_vel: bool = parameter(True, 'Publish cmd_vel as TwistStamped; false: as Twist.')
     scan_timeout_s: float = parameter(0.5, 'Stop when no scan was answered for so long [s; wall clock].', 0.05, 60.0)
     odometry_timeout_s: float = parameter(0.25, 'Odometry may end so long before a scan [s].', 0.0, 5.0)
@@ -169,7 +173,7 @@ class RobotNode(LifecycleNode):
     @_logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen, and drive."""
-        self._ticked_s = self._scan_came_s = time.monotonic()
+        self._ticked_s = self._waiting_since_s = time.monotonic()
         self._scan: LaserScan | None = None
         self._scanned_s = -inf
         self._frames: dict[str, str] = {}
@@ -225,7 +229,8 @@ class RobotNode(LifecycleNode):
         model = load(RobotModel, given.model) if given.model else RobotModel()
         config = load(AgentConfig, given.agent_config) if given.agent_config else AgentConfig()
         epoch = max(given.epoch or int(time.time()), self._epoch + 1)  # A second life of this process is another one.
-        return Agent(self.name, epoch, model, make_policy(given.policy), config)
+        seal = load_seal(given.security_mode, given.keys_path, self.name)
+        return Agent(self.name, epoch, model, make_policy(given.policy), config, seal)
 
     def _stop_driving(self) -> None:
         self.is_driving = False
@@ -279,7 +284,9 @@ class RobotNode(LifecycleNode):
         except MessageError as error:
             self._refuse(error)
             return
-        self._scan, self._scan_came_s = scan, time.monotonic()
+        if self._scan is None:  # A newer scan takes the place of one that waits, and its patience.
+            self._waiting_since_s = time.monotonic()
+        self._scan = scan
         self._tick_when_odometry_is_there()
 
     def _on_odometry(self, message: Odometry) -> None:
@@ -317,7 +324,7 @@ class RobotNode(LifecycleNode):
     def _watch(self) -> None:
         """Answer a scan that odometry does not catch up with, and stop when there is nothing to answer."""
         now_s = time.monotonic()
-        if self._scan is not None and now_s - self._scan_came_s > self.parameters.odometry_timeout_s:
+        if self._scan is not None and now_s - self._waiting_since_s > self.parameters.odometry_timeout_s:
             self._tick(self._scan)
         if now_s - self._ticked_s > self.parameters.scan_timeout_s:
             self._command(STOP)
@@ -380,6 +387,8 @@ class RobotNode(LifecycleNode):
             level, summary = WARN, 'no scan to answer, robot stopped'
         elif self.agent.communicator.drops.get('own-name'):
             level, summary = WARN, f'somebody else speaks as {self.name}: every robot needs a name of its own'
+        elif self.agent.communicator.drops.get('impersonated'):
+            level, summary = WARN, IMPERSONATED
         elif self.is_driving:
             summary = self.agent.activity.name.lower()
         values = {'scan_age_s': f'{age_s:.2f}', 'failed_ticks': str(self._failures), **self.drops.values(),

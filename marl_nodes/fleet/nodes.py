@@ -77,7 +77,7 @@ def robot_node(fleet: Fleet, name: str) -> FleetNode:
     parameters = {
         'robot_name': name, 'model': robot.model, 'policy': robot.policy, 'agent_config': fleet.agent,
         'initial_pose': list(start), 'map_frame': fleet.map_frame, 'fleet_namespace': fleet.namespace,
-        'stamped_cmd_vel': robot.stamped_cmd_vel}
+        'stamped_cmd_vel': robot.stamped_cmd_vel, **_security_of(fleet)}
     if simulation is not None and simulation.real_time_factor == 0.0:
         parameters['scan_timeout_s'] = LOCKSTEP_SCAN_TIMEOUT_S
     return FleetNode(name, 'robot_node', 'robot', f'/{name}', parameters)
@@ -87,7 +87,7 @@ def map_node(fleet: Fleet) -> FleetNode:
     """The map node."""
     return FleetNode('map', 'map_node', 'map', '', {
         'name': fleet.map.name, 'agent_config': fleet.agent, 'map_frame': fleet.map_frame,
-        'fleet_namespace': fleet.namespace, 'state_path': fleet.map.state_path,
+        'fleet_namespace': fleet.namespace, 'state_path': fleet.map.state_path, **_security_of(fleet),
         'use_sim_time': fleet.simulation is not None}, stop_order=1)
 
 
@@ -104,3 +104,7 @@ def simulation_node(fleet: Fleet) -> FleetNode:
         'drift_along': simulation.drift_along, 'drift_turn_rad': simulation.drift_turn_rad}, stop_order=2,
         restart_note='a new simulator is a new world: its time begins at 0 with every robot at its start, and what the '
                      'robots remember is of the old one; stop the fleet and start it again')
+
+
+def _security_of(fleet: Fleet) -> dict[str, Any]:
+    return {'security_mode': fleet.security.mode, 'keys_path': fleet.security.keys}

@@ -31,8 +31,9 @@ def make_node(monkeypatch):
     rclpy.init(context=context)
 
     def make(**parameters):
+        given = {'autostart': False, 'security_mode': 'plain', **parameters}
         return RobotNode(context=context, parameter_overrides=[
-            Parameter(name, value=value) for name, value in {'autostart': False, **parameters}.items()])
+            Parameter(name, value=value) for name, value in given.items()])
     yield make
     rclpy.shutdown(context=context)
 

@@ -59,6 +59,8 @@ class Processes:
         return process
 
     def node(self, executable, namespace='', **parameters):
+        if executable != 'sim_node':
+            parameters.setdefault('security_mode', 'plain')
         arguments = ['--ros-args']
         if namespace:
             arguments += ['-r', f'__ns:={namespace}']
