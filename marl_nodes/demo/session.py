@@ -256,6 +256,8 @@ class Demo:
             'real_time_factor': round(self._real_time_factor(), 2),
             'wall_s': round(time.monotonic() - self._began_s, 1)}
         report.write_metrics(self._folder, metrics)
+        if self._signals.hurried:
+            return metrics
         report.draw_curves(self._folder, self._monitor, metrics)
         if self._monitor.map is not None:
             report.draw_trajectories(self._folder, self._monitor.map, trajectories, metrics)

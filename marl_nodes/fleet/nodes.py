@@ -102,8 +102,8 @@ def simulation_node(fleet: Fleet) -> FleetNode:
         'world': simulation.world, 'physics': simulation.physics, 'body': simulation.body,
         'seed': simulation.seed, 'real_time_factor': simulation.real_time_factor,
         'drift_along': simulation.drift_along, 'drift_turn_rad': simulation.drift_turn_rad}, stop_order=2,
-        restart_note='a new simulator is a new world: its time begins at 0 with every robot at its start, and what the '
-                     'robots remember is of the old one; stop the fleet and start it again')
+        restart_note='a new simulator begins anew: its time is set back to 0 and every robot to its start, while the '
+                     'robots keep what they know; what is measured on this fleet from now on means little')
 
 
 def _security_of(fleet: Fleet) -> dict[str, Any]:

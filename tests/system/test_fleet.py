@@ -171,13 +171,13 @@ def test_a_fleet_that_is_stopped_while_it_starts_goes_without_a_word(start, flee
     assert [line.split()[0] for line in said(tmp_path).splitlines()] == ['marl_fleet:', 'marl_fleet']
 
 
-def test_a_new_simulator_is_called_a_new_world(start, fleet_file, tmp_path):
+def test_that_a_new_simulator_sets_time_back_is_said(start, fleet_file, tmp_path):
     fleet = start('up', '--fleet', fleet_file, '--log', tmp_path / 'logs')
     wait_until(lambda: 'world rooms' in said(tmp_path))
     simulator, = (pid for pid in children_of(fleet.pid) if 'sim_node' in Path(f'/proc/{pid}/cmdline').read_text())
     os.kill(simulator, signal.SIGKILL)
     wait_until(lambda: said(tmp_path).count('world rooms') == 2)
-    assert said(tmp_path).count('a new simulator is a new world') == 1
+    assert said(tmp_path).count('a new simulator begins anew') == 1
     fleet.send_signal(signal.SIGTERM)
     assert fleet.wait(30) == 0
 
