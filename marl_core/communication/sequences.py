@@ -8,7 +8,8 @@ WINDOW = 1024
 """Packets that far behind the newest may still come late; older ones count as repeated."""
 MAX_SENDERS = 256
 SILENCE_S = 5.0
-"""After so long a name that proves nothing may go on with an older epoch: nobody can silence it for longer."""
+"""After so long a name that proves nothing may go on with an older epoch or sequence: nobody can silence it for longer
+by speaking in its name."""
 FORGET_S = 600.0
 _GAIN = 1 / 32
 
@@ -49,10 +50,11 @@ class Sequences:
             if len(self._senders) >= MAX_SENDERS:
                 raise MessageError('too-many-senders', f'no room for {robot!r}')
             return
+        if not self._strict and now - sender.last_s > SILENCE_S:
+            return
         if epoch < sender.epoch:
-            if self._strict or now - sender.last_s <= SILENCE_S:
-                raise MessageError('epoch-rollback', f'{robot} spoke in epoch {sender.epoch} before, now {epoch}')
-        elif epoch == sender.epoch and sequence <= sender.newest:
+            raise MessageError('epoch-rollback', f'{robot} spoke in epoch {sender.epoch} before, now {epoch}')
+        if epoch == sender.epoch and sequence <= sender.newest:
             behind = sender.newest - sequence
             if behind >= WINDOW or sender.heard >> behind & 1:
                 raise MessageError('repeated', f'packet {sequence} of {robot} was heard before')
@@ -60,7 +62,8 @@ class Sequences:
     def accept(self, robot: str, epoch: int, sequence: int, now: float) -> None:
         """Take note of a packet that is known to be genuine and passed ``check``."""
         sender = self._senders.get(robot)
-        if sender is None or sender.epoch != epoch:
+        behind = sender.newest - sequence if sender is not None else 0
+        if sender is None or sender.epoch != epoch or behind >= WINDOW:
             self._senders[robot] = _Sender(epoch, sequence, 1, now)
             return
         sender.last_s = now

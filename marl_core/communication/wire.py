@@ -35,7 +35,7 @@ MAX_RANGES = 8192
 _KIND_OF = {RobotStatus: 0, MapFeatures: 1, MapDigest: 2}
 _EPOCH = struct.Struct('<I')
 _RESOLUTION = struct.Struct('<H')
-_RESOLUTION_STEP_M = 1e-4
+_RESOLUTION_STEPS_PER_M = 1e4
 _STATUS = struct.Struct('<6f')
 _GOAL = struct.Struct('<2f')
 _TO_GO = struct.Struct('<f')
@@ -44,6 +44,7 @@ _FOREIGN_LAYER, _WHOLE = 0x01, 0x01
 LATEST_S = 2.0**32
 """Stamps lie within this, before and after 0 [s]."""
 _MAX_STAMP_US = round(LATEST_S * 1e6)
+_MAX_VARINT_BITS = 56  # A stamp needs 54; what goes on is refused before it costs time.
 
 
 class Header(NamedTuple):
@@ -84,7 +85,10 @@ def encode(message: Message, epoch: int, sequence: int) -> bytes:
         raise MessageError('stamp', f'{message.stamp_s} s cannot be sent')
     stamp_us = round(message.stamp_s * 1e6)
     _put(out, -2 * stamp_us - 1 if stamp_us < 0 else 2 * stamp_us)
-    _BODIES[kind](out, message, epoch)
+    try:
+        _BODIES[kind](out, message, epoch)
+    except (ValueError, OverflowError, struct.error) as error:
+        raise MessageError('unsendable', f'a {KINDS[kind]} of {message.robot} holds what does not fit: {error}') from error
     return bytes(out)
 
 
@@ -118,7 +122,7 @@ def peek(packet: bytes) -> Header:
     if not sequence:
         raise MessageError('bad-number', 'sequences begin at 1')
     stamp_us = -(folded >> 1) - 1 if folded & 1 else folded >> 1
-    return Header(kind & 15, kind >> 4, robot, epoch, sequence, stamp_us * 1e-6, reader.offset)
+    return Header(kind & 15, kind >> 4, robot, epoch, sequence, stamp_us / 1e6, reader.offset)
 
 
 def decode(data: bytes, header: Header) -> Message:
@@ -179,7 +183,7 @@ def _put_features(out: bytearray, features: MapFeatures, epoch: int) -> None:
     if foreign:
         _put_name(out, features.layer.robot)
         _put_epoch(out, features.layer.epoch)
-    out += _RESOLUTION.pack(round(features.resolution_m / _RESOLUTION_STEP_M))
+    out += _RESOLUTION.pack(round(features.resolution_m * _RESOLUTION_STEPS_PER_M))
     _put(out, features.versions.first)
     _put(out, features.versions.last - features.versions.first)
     out += features.data
@@ -207,11 +211,12 @@ def _take_status(reader: '_Reader', header: Header) -> RobotStatus:
     flags = reader.byte()
     if flags & 15 not in tuple(Activity) or flags & ~(15 | _HAS_GOAL | _HAS_TO_GO):
         raise MessageError('bad-status', f'activity and flags are {flags:#x}')
-    x_m, y_m, heading_rad, linear_mps, angular_radps, radius_m = reader.struct(_STATUS)
+    always = x_m, y_m, heading_rad, linear_mps, angular_radps, radius_m = reader.struct(_STATUS)
     goal = reader.struct(_GOAL) if flags & _HAS_GOAL else (nan, nan)
     to_go_m = reader.struct(_TO_GO)[0] if flags & _HAS_TO_GO else nan
-    if flags & _HAS_GOAL and not all(map(isfinite, goal)) or flags & _HAS_TO_GO and not isfinite(to_go_m):
-        raise MessageError('not-finite', f'{header.robot}: a goal that is given must be finite')
+    given = (*always, *(goal if flags & _HAS_GOAL else ()), *((to_go_m,) if flags & _HAS_TO_GO else ()))
+    if not all(map(isfinite, given)):
+        raise MessageError('not-finite', f'{header.robot}: all that a status gives must be finite')
     return RobotStatus(header.robot, header.epoch, header.stamp_s, Pose(x_m, y_m, heading_rad),
                        Twist(linear_mps, angular_radps), *goal, to_go_m, radius_m, Activity(flags & 15),
                        reader.number(2**32 - 1))
@@ -226,7 +231,7 @@ def _take_features(reader: '_Reader', header: Header) -> MapFeatures:
         layer = LayerId(reader.name(), reader.epoch())
         if layer == own:
             raise MessageError('bad-layer', 'the own layer is not named')
-    resolution_m = reader.struct(_RESOLUTION)[0] * _RESOLUTION_STEP_M
+    resolution_m = reader.struct(_RESOLUTION)[0] / _RESOLUTION_STEPS_PER_M
     first = reader.number(2**32 - 1)
     last = first + reader.number(2**32 - 1)
     if not 1 <= first <= last < 2**32:
@@ -242,12 +247,14 @@ def _take_digest(reader: '_Reader', header: Header) -> MapDigest:
     layers, left = [], MAX_RANGES
     own = LayerId(header.robot, header.epoch)
     for _ in range(count):
-        layer = own if reader.skips_zero() else LayerId(reader.name(), reader.epoch())
+        named = not reader.skips_zero()
+        layer = LayerId(reader.name(), reader.epoch()) if named else own
+        if named and layer == own:
+            raise MessageError('bad-layer', 'the own layer is not named')
         size = reader.number(left)
         left -= size
         layers.append(LayerDigest(layer, _take_ranges(reader, size)))
-    if len({layer for layer, _ in layers}) < count or any(
-            layer == own for layer, _ in layers[1:]) and layers[0].layer == own:
+    if len({layer for layer, _ in layers}) < count:
         raise MessageError('bad-digest', 'a layer is named twice')
     return MapDigest(header.robot, header.stamp_s, tuple(layers), bool(flags & _WHOLE))
 
@@ -289,7 +296,7 @@ class _Reader:
             byte = self.byte()
             number |= (byte & 127) << shift
             shift += 7
-            if number > largest:
+            if number > largest or shift > _MAX_VARINT_BITS:
                 raise MessageError('bad-number', f'a number is beyond {largest}')
             if byte < 128:
                 break

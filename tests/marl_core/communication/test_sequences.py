@@ -97,3 +97,15 @@ def test_loss_is_the_mean_over_senders():
         hear(sequences, number, robot='near')
         hear(sequences, 4 * number, robot='far')
     assert sequences.loss == pytest.approx(0.75 / 2, abs=0.02)
+
+
+def test_a_name_that_proves_nothing_cannot_be_silenced_by_a_huge_sequence():
+    heard = Sequences()
+    for sequence in (1, 2, 2**32 - 1):
+        heard.check('ada', 1, sequence, 0.0)
+        heard.accept('ada', 1, sequence, 0.0)
+    with pytest.raises(MessageError, match='repeated'):
+        heard.check('ada', 1, 3, 1.0)
+    heard.check('ada', 1, 3, 6.0)
+    heard.accept('ada', 1, 3, 6.0)
+    heard.check('ada', 1, 4, 6.1)

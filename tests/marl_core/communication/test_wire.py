@@ -36,7 +36,7 @@ FEATURES = MapFeatures('a', 0.0, LayerId('a', 7), VersionRange(1, 17), 0.05, 'ra
 
 numbers = st.integers(0, 2**32 - 1)
 names = st.text(st.characters(codec='utf-8', exclude_categories=('C', 'Z')), min_size=1, max_size=16)
-stamps = st.integers(-2**31 * 10**6, 2**31 * 10**6).map(lambda stamp_us: stamp_us * 1e-6)
+stamps = st.integers(1 - 2**32 * 10**6, 2**32 * 10**6 - 1).map(lambda stamp_us: stamp_us / 1e6)
 metres = st.floats(-1e6, 1e6, width=32)
 layer_ids = st.builds(LayerId, names, numbers)
 version_ranges = st.tuples(st.integers(1, 2**32 - 1), st.integers(0, 2**16)).map(
