@@ -1,7 +1,7 @@
 """One robot's link to the others: everything heard comes in here, every byte said goes out here."""
 
-import zlib
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import Protocol
@@ -15,12 +15,19 @@ from marl_core.communication.budget import Budget, SteadyClock, TokenBucket
 from marl_core.communication.resync import AntiEntropy, ResyncConfig
 from marl_core.communication.sequences import MAX_SENDERS, Sequences
 from marl_core.communication.teammates import Teammate, Teammates, TeammatesConfig
+from marl_core.communication.topology import Topology, TopologyConfig
 from marl_core.errors import MessageError
 from marl_core.types import Inbox, LayerDigest, LayerId, MapDigest, MapFeatures, Message, Packet, RobotStatus
-from marl_core.versions import Ranges
+from marl_core.versions import Ranges, covers
 
 PARKED = 16
 """Features that wait for what they are coded against."""
+
+
+class SharedLayer(Protocol):
+    """What communication needs of one writer's part; see marl_core.mapping.layers.Layer."""
+
+    known: Ranges
 
 
 class SharedMap(Protocol):
@@ -29,6 +36,10 @@ class SharedMap(Protocol):
     @property
     def own(self) -> LayerId | None:
         """The layer that this replica writes."""
+
+    @property
+    def layers(self) -> Mapping[LayerId, SharedLayer]:
+        """What is held."""
 
     @property
     def waiting_tiles(self) -> int:
@@ -58,6 +69,7 @@ class CommunicationConfig:
     budget: Budget = field(default_factory=Budget)
     teammates: TeammatesConfig = field(default_factory=TeammatesConfig)
     resync: ResyncConfig = field(default_factory=ResyncConfig)
+    topology: TopologyConfig = field(default_factory=TopologyConfig)
 
 
 @dataclass(slots=True)
@@ -76,12 +88,14 @@ class Traffic:
 class Communicator:
     """Turns the state to share and what is heard into what to say, within one budget.
 
-    In order: own status, new tiles, digest, answers; new tiles and answers leave each other a share if both wait.
+    In order: own status, new tiles, digest, answers, repetitions; new tiles and answers leave each other a share if
+    both wait, repetitions leave both theirs.
 
     Attributes:
-        sent, sent_bytes: packets and their bytes by kind (status, features, digest, answer).
+        sent, sent_bytes: packets and their bytes by kind (status, features, digest, answer, repeat).
         traffic: what was heard, by sender.
         drops: packets refused, by reason.
+        ignored: packets left alone because their sender is not listened to.
     """
 
     def __init__(self, name: str, epoch: int, config: CommunicationConfig | None = None,
@@ -89,20 +103,22 @@ class Communicator:
         """Args: name, epoch: of the sender, and which of its lives. seal: closes and opens packets (None: plain)."""
         self._name, self._epoch = name, epoch
         self._seal = seal or Plain()
-        self._budget = (config or CommunicationConfig()).budget
-        self._teammates = Teammates(name, (config or CommunicationConfig()).teammates)
-        self._resync = AntiEntropy(name, (config or CommunicationConfig()).resync)
+        config = config or CommunicationConfig()
+        self._budget = config.budget
+        self._teammates = Teammates(name, config.teammates)
+        self._topology = Topology(config.topology)
+        self._resync = AntiEntropy(name, self._budget.digest_period_s, config.resync)
         self._bucket = TokenBucket(self._budget.rate_bytes_per_s, self._budget.burst_bytes)
         self._sequences, self._sequence = Sequences(self._seal.strict), 0
         self._parked: deque[MapFeatures] = deque(maxlen=PARKED)
         self._clock = SteadyClock()
         self._stamp_s = 0.0
-        self._random = np.random.default_rng(zlib.crc32(f'{name} digests'.encode()))
-        self._due_s = dict.fromkeys(('status', 'features', 'digest'), -float('inf'))
+        self._due_s = dict.fromkeys(('status', 'features'), -inf)
         self.sent: dict[str, int] = {}
         self.sent_bytes: dict[str, int] = {}
         self.traffic: dict[str, Traffic] = {}
         self.drops: dict[str, int] = {}
+        self.ignored = 0
 
     @property
     def clock_faults(self) -> int:
@@ -148,27 +164,37 @@ class Communicator:
             value: worth of each tile to the others, see Replica.publish. Shape: (tiles_y, tiles_x).
         """
         steady_s = self._advance(now)
+        self._resync.loss = self.loss
+        if status is not None:
+            self._topology.choose(status, self._teammates, steady_s)
         outbox: list[Packet] = []
         if status is not None and self._is_due('status', steady_s):
             self._post(outbox, status, 'status', steady_s, self._budget.status_period_s)
         if shared.own is not None and self._is_due('features', steady_s):
             self._send_features(outbox, shared, steady_s, value)
-        if self._is_due('digest', steady_s):
+        if self._resync.digest_due(steady_s):
             self._send_digest(outbox, shared, steady_s)
         self._send_answers(outbox, shared, steady_s)
+        if shared.own is not None:
+            self._send_repeats(outbox, shared, steady_s)
         return outbox
 
     def _open(self, packet: Packet, now: float) -> Message | None:
-        """The message of a packet, cheap checks first; None for the own voice, which some links echo."""
+        """The message of a packet, cheap checks first; None for what is not listened to and the own voice's echo."""
         header = wire.peek(packet)
         if header.robot == self._name:
             if header.epoch == self._epoch and header.sequence <= self._sequence:
                 return None
+            self._seal.open(packet, header.robot, now)  # strangers must not be able to raise this alarm
             raise MessageError('own-name', f'another replica calls itself {self._name}')
         self._sequences.check(header.robot, header.epoch, header.sequence, now)
-        message = wire.decode(self._seal.open(packet, header.robot, now), header)
+        data = self._seal.open(packet, header.robot, now)
         self._sequences.accept(header.robot, header.epoch, header.sequence, now)
-        return message
+        if wire.KINDS[header.kind] != 'status' and not self._topology.hears(header.robot):
+            self.ignored += 1
+            return None
+        self._resync.hear(header.robot, now)
+        return wire.decode(data, header)
 
     def _note(self, message: Message, size_bytes: int) -> None:
         if message.robot not in self.traffic and len(self.traffic) >= MAX_SENDERS:
@@ -179,16 +205,22 @@ class Communicator:
         sender.last_s = self._stamp_s
 
     def _take(self, message: Message, shared: SharedMap, now: float) -> int:
+        def known(layer: LayerId) -> Ranges:
+            return shared.layers[layer].known if layer in shared.layers else ()
+
         if isinstance(message, RobotStatus):
             self._teammates.hear(message, now)
+            self._resync.hear_status(message, known, now)
             return 0
         if isinstance(message, MapDigest):
-            self._resync.check(message)
-            self._resync.hear_digest(message, shared.lacks(message), now)
+            self._resync.hear_digest(message, shared.lacks(message), shared.own, known, now)
             return 0
-        return self._join(message, shared, now)
+        # Most of what a lossy link brings was heard before.
+        tiles = 0 if covers(known(message.layer), (message.versions,)) else self._join(message, shared)
+        self._resync.hear_features(message, known, now)
+        return tiles
 
-    def _join(self, features: MapFeatures, shared: SharedMap, now: float) -> int:
+    def _join(self, features: MapFeatures, shared: SharedMap) -> int:
         """Take over tiles, and what was heard before and had to wait for them."""
         try:
             tiles = shared.join(features)
@@ -197,36 +229,35 @@ class Communicator:
                 raise
             self._parked.append(features)
             return 0
-        self._resync.hear_features(features, now)
         for waiting in [parked for parked in self._parked if parked.layer == features.layer]:
             self._parked.remove(waiting)
-            tiles += self._join(waiting, shared, now)
+            tiles += self._join(waiting, shared)
         return tiles
 
     def _send_features(self, outbox: list[Packet], shared: SharedMap, now: float,
                        value: NDArray[np.floating] | None) -> None:
-        waiting = self._resync.pending or self._is_due('digest', now)
+        waiting = self._resync.pending or self._resync.digest_due(now)
         reserved_bytes = self._budget.reserved_bytes if waiting else 0.0
         available_bytes = self._bucket.available(now) - reserved_bytes - self._envelope_bytes(shared.own)
         message = shared.publish(shared.own, available_bytes, self._stamp_s, value)
         if message is not None and self._post(outbox, message, 'features', now, self._budget.feature_period_s):
-            self._resync.sent(message, now)
+            self._resync.published(message, now)
 
     def _send_digest(self, outbox: list[Packet], shared: SharedMap, now: float) -> None:
-        entries = shared.digest()
-        message = MapDigest(self._name, self._stamp_s, entries)
+        entries, whole = self._resync.compose_digest(shared.digest(), now)
+        message = MapDigest(self._name, self._stamp_s, entries, whole)
         while self._size_bytes(message) > self._bucket.burst_bytes:
             # Saying less than one holds is safe: others then repeat what is not needed.
             _count(self.drops, 'digest-cut')
             entries = tuple(entry._replace(ranges=entry.ranges[len(entry.ranges) // 2:]) for entry in entries) \
                 if any(len(entry.ranges) > 1 for entry in entries) else entries[:len(entries) // 2]
-            message = MapDigest(self._name, self._stamp_s, entries)
-        # Uneven periods, so that replicas that started together do not talk at the same time for ever.
-        self._post(outbox, message, 'digest', now, self._budget.digest_period_s * self._random.uniform(0.9, 1.1))
+            message = MapDigest(self._name, self._stamp_s, entries, whole)
+        if self._post(outbox, message, 'digest', now):
+            self._resync.digest_said(entries, whole, now)
 
     def _send_answers(self, outbox: list[Packet], shared: SharedMap, now: float) -> None:
         reserved_bytes = self._budget.accrued_bytes(self._due_s['features'] - now) if shared.waiting_tiles else 0.0
-        for layer, ranges in self._resync.due(now):
+        for layer, ranges in self._resync.answers_due(now):
             available_bytes = self._bucket.available(now) - reserved_bytes
             message = shared.answer(layer, ranges, available_bytes - self._envelope_bytes(layer), self._stamp_s)
             if message is None:
@@ -234,10 +265,21 @@ class Communicator:
             is_last = len(ranges) == 1 and message.versions.first <= ranges[0].first
             if available_bytes < self._budget.answer_bytes and not is_last:
                 return
-            if self._post(outbox, message, 'answer', now, 0.0):
-                self._resync.sent(message, now)
+            if self._post(outbox, message, 'answer', now):
+                self._resync.answered(message, now)
 
-    def _post(self, outbox: list[Packet], message: Message, kind: str, now: float, period_s: float) -> bool:
+    def _send_repeats(self, outbox: list[Packet], shared: SharedMap, now: float) -> None:
+        ranges = self._resync.repeats_due(shared.layers[shared.own].known, now)
+        if not ranges:
+            return
+        reserved_bytes = self._budget.reserved_bytes + self._envelope_bytes(shared.own)
+        if shared.waiting_tiles:
+            reserved_bytes += self._budget.accrued_bytes(self._due_s['features'] - now)
+        message = shared.answer(shared.own, ranges, self._bucket.available(now) - reserved_bytes, self._stamp_s)
+        if message is not None and self._post(outbox, message, 'repeat', now):
+            self._resync.repeated(message, now)
+
+    def _post(self, outbox: list[Packet], message: Message, kind: str, now: float, period_s: float = 0.0) -> bool:
         """Send a message if the budget allows; only then does its period start anew."""
         try:
             packet = self._seal.close(wire.encode(message, self._epoch, self._sequence + 1))

@@ -1,144 +1,148 @@
-"""Anti-entropy: who lacks what, who says it, and when.
+"""Anti-entropy: what keeps replicas equal over links that lose, and what it knows of the others.
 
-A digest tells what its sender holds; whoever hears it and holds more may answer. So that not everybody does, each
-waits for a random time first, the writer of a layer the shortest, and takes back what it hears another say.
+Four parts: the writer repeats what it published where links lose (redundancy), replicas say what they hold
+(digests), whoever holds more answers (answers), and who is listened to is chosen (topology).
 """
 
-import zlib
-from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
-import numpy as np
+from marl_core.communication.answers import Answers, AnswersConfig
+from marl_core.communication.digests import DigestConfig, DigestSchedule
+from marl_core.communication.redundancy import Holdings, RedundancyConfig, Repeats
+from marl_core.types import LayerDigest, LayerId, MapDigest, MapFeatures, RobotStatus
+from marl_core.versions import Ranges, subtract
 
-from marl_core.errors import MessageError
-from marl_core.types import LayerDigest, LayerId, MapDigest, MapFeatures, VersionRange
-from marl_core.versions import Ranges, normalized, subtract, union
+Known = Callable[[LayerId], Ranges]
+"""What is held of a layer."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResyncConfig:
-    """Waiting times and limits.
+    """Settings of all parts of anti-entropy."""
 
-    Attributes:
-        writer_backoff_s: longest wait of a layer's writer before it answers.
-        backoff_s: shortest and longest wait of everybody else.
-        grace_s: what was said within this time is not taken as lost yet: the digest may be older than it.
-        forget_s: what a digest asked for is dropped if its sender repeats it no more.
-        max_pending: lacks remembered, one per peer and layer.
-        max_layers: entries of a digest accepted. max_ranges: ranges of all entries together.
-    """
-
-    writer_backoff_s: float = 0.3
-    backoff_s: tuple[float, float] = (0.5, 1.5)
-    grace_s: float = 1.0
-    forget_s: float = 8.0
-    max_pending: int = 1024
-    max_layers: int = 255
-    max_ranges: int = 8192
-
-
-@dataclass(slots=True)
-class _Lack:
-    ranges: Ranges
-    due_s: float
-    heard_at_s: float
+    answers: AnswersConfig = field(default_factory=AnswersConfig)
+    digests: DigestConfig = field(default_factory=DigestConfig)
+    redundancy: RedundancyConfig = field(default_factory=RedundancyConfig)
 
 
 class AntiEntropy:
-    """Decides what to answer, and when. Random, but the same for the same name and the same calls."""
+    """Tells a communicator what to say besides status and new tiles, and when.
 
-    def __init__(self, name: str, config: ResyncConfig | None = None) -> None:
+    Attributes:
+        loss: what part of packets the links are estimated to lose, both ways alike [0..1]; kept up by the owner.
+    """
+
+    def __init__(self, name: str, digest_period_s: float, config: ResyncConfig | None = None) -> None:
+        config = config or ResyncConfig()
+        self.loss = 0.0
         self._name = name
-        self._config = config or ResyncConfig()
-        self._random = np.random.default_rng(zlib.crc32(name.encode()))
-        self._lacks: dict[tuple[str, LayerId], _Lack] = {}
-        self._recent: deque[tuple[float, LayerId, VersionRange]] = deque(maxlen=256)
+        self._redundancy = config.redundancy
+        self._answers = Answers(name, config.answers)
+        self._digests = DigestSchedule(name, digest_period_s, config.digests)
+        self._holdings = Holdings(config.redundancy)
+        self._repeats = Repeats(config.redundancy)
+        self._protected = False
 
     @property
     def pending(self) -> bool:
         """Whether somebody is known to lack something."""
-        return bool(self._lacks)
+        return self._answers.pending
 
-    def check(self, digest: MapDigest) -> None:
-        """Refuse a digest that makes no sense, before anything is computed from it.
+    @property
+    def has_gaps(self) -> bool:
+        """Whether something is known to be missing here."""
+        return self._digests.has_gaps
 
-        Raises:
-            MessageError: ``own-name``, ``oversized`` or ``bad-digest``.
+    @property
+    def lossy(self) -> bool:
+        """Whether the links are not to be trusted."""
+        return self.loss >= self._redundancy.lossy_from
+
+    def hear(self, peer: str, now: float) -> None:
+        """Note that a peer was heard; one that was silent before is told soon what is held."""
+        if self._holdings.hear(peer, now):
+            self._digests.meet(now)
+
+    def hear_status(self, status: RobotStatus, known: Known, now: float) -> None:
+        """Note what a robot says that it published."""
+        layer = LayerId(status.robot, status.epoch)
+        self._digests.exists(layer, status.issued, known(layer), self._underway_s, now)
+
+    def hear_digest(self, digest: MapDigest, lacking: tuple[LayerDigest, ...], own: LayerId | None, known: Known,
+                    now: float) -> None:
+        """Note what a peer holds and lacks.
+
+        Args:
+            digest: what was heard. lacking: what its sender lacks of what is held here.
+            own: the own layer. known: what is held of each layer.
+            now: time [s].
         """
-        if digest.robot == self._name:
-            raise MessageError('own-name', f'another replica calls itself {self._name}')
-        if len(digest.layers) > self._config.max_layers \
-                or sum(len(entry.ranges) for entry in digest.layers) > self._config.max_ranges:
-            raise MessageError('oversized', f'digest of {len(digest.layers)} layers from {digest.robot!r}')
-        for layer, ranges in digest.layers:
-            previous = 0
-            for first, last in ranges:
-                if not (isinstance(first, int) and isinstance(last, int) and previous < first <= last < 2**32):
-                    raise MessageError('bad-digest', f'ranges of {layer} must ascend, got {first}..{last}')
-                previous = last
+        self._answers.hear_digest(digest, lacking, now, self.lossy, self._repeats.open)
+        entries = dict(digest.layers)
+        if own is not None and (digest.whole or own in entries):
+            self._holdings.hear_digest(digest.robot, entries.pop(own, ()), now)
+        for layer, ranges in entries.items():
+            if ranges:
+                self._digests.exists(layer, ranges[-1].last, known(layer), self._underway_s, now)
 
-    def hear_digest(self, digest: MapDigest, lacking: tuple[LayerDigest, ...], now: float) -> None:
-        """Note what the sender of a (checked) digest lacks of what is held here (``lacking``), at ``now`` [s]."""
-        self._forget(now)
-        wanted = {layer: self._without_recent(layer, ranges, now) for layer, ranges in lacking}
-        for key in [key for key in self._lacks if key[0] == digest.robot and not wanted.get(key[1])]:
-            del self._lacks[key]
-        for layer, ranges in wanted.items():
-            known = self._lacks.get((digest.robot, layer))
-            if known is not None:
-                known.ranges, known.heard_at_s = ranges, now
-            elif ranges and len(self._lacks) < self._config.max_pending:
-                self._lacks[digest.robot, layer] = _Lack(ranges, now + self._wait_s(layer), now)
+    def hear_features(self, features: MapFeatures, known: Known, now: float) -> None:
+        """Note what somebody said, after it was joined (or put aside)."""
+        self._answers.hear_features(features, now)
+        self._digests.exists(features.layer, features.versions.last, known(features.layer), self._underway_s, now)
+        self._digests.changed(now)
 
-    def hear_features(self, features: MapFeatures, now: float) -> None:
-        """Take back what somebody else has just said; leave the rest of that layer to it for a while."""
-        answered = self._settle(features, now)
-        for lack in answered:
-            lack.due_s = max(lack.due_s, now + self._wait_s(features.layer))
+    def published(self, features: MapFeatures, now: float) -> None:
+        """Note what was said for the first time."""
+        self._answers.sent(features, now)
+        self._digests.changed(now)
+        self._holdings.said(features.versions, now)
+        self._repeats.plan(features.versions, self.loss, now)
 
-    def sent(self, features: MapFeatures, now: float) -> None:
-        """Note what was sent from here."""
-        self._settle(features, now)
+    def answered(self, features: MapFeatures, now: float) -> None:
+        """Note what was said because somebody lacks it."""
+        self._answers.sent(features, now)
 
-    def due(self, now: float) -> list[tuple[LayerId, Ranges]]:
-        """What should be said now, the longest overdue layer first; equal wishes of several peers are one."""
-        self._forget(now)
-        merged: dict[LayerId, tuple[float, Ranges]] = {}
-        for (_, layer), lack in self._lacks.items():
-            if lack.due_s <= now:
-                due_s, ranges = merged.get(layer, (lack.due_s, ()))
-                merged[layer] = (min(due_s, lack.due_s), union(ranges, lack.ranges))
-        ordered = sorted(merged.items(), key=lambda item: (item[1][0], item[0]))
-        return [(layer, ranges) for layer, (_, ranges) in ordered]
+    def repeated(self, features: MapFeatures, now: float) -> None:
+        """Note what was said again."""
+        self._answers.sent(features, now)
+        self._repeats.said(features.versions, now)
 
-    def _settle(self, features: MapFeatures, now: float) -> list[_Lack]:
-        """Remove what a message settles; returns what was touched and is not empty."""
-        self._recent.append((now, features.layer, features.versions))
-        touched = []
-        for key, lack in list(self._lacks.items()):
-            if key[1] != features.layer:
-                continue
-            remaining = subtract(lack.ranges, (features.versions,))
-            if remaining == lack.ranges:
-                continue
-            lack.ranges = remaining
-            if remaining:
-                touched.append(lack)
-            else:
-                del self._lacks[key]
-        return touched
+    def answers_due(self, now: float) -> list[tuple[LayerId, Ranges]]:
+        """What others lack and should be told now, most urgent first."""
+        return self._answers.due(now)
 
-    def _without_recent(self, layer: LayerId, ranges: Ranges, now: float) -> Ranges:
-        settled = normalized(versions for at_s, which, versions in self._recent
-                             if which == layer and now - at_s <= self._config.grace_s)
-        return subtract(ranges, settled)
+    def repeats_due(self, published: Ranges, now: float) -> Ranges:
+        """Which versions of the own layer should be said again now; ``published`` are all."""
+        if self.lossy and not self._protected:  # What was said while the link seemed good may be lost, too.
+            unconfirmed = subtract(published, self._holdings.confirmed(published, False, now))
+            self._repeats.restart(unconfirmed, self.loss, now)
+        self._protected = self.lossy
+        if not self._repeats.due(now):
+            return ()
+        self._repeats.confirm(self._holdings.confirmed(published, False, now))
+        return self._repeats.due(now)
 
-    def _wait_s(self, layer: LayerId) -> float:
-        if layer.robot == self._name:
-            return float(self._random.uniform(0.0, self._config.writer_backoff_s))
-        return float(self._random.uniform(*self._config.backoff_s))
+    def confirmed(self, published: Ranges, now: float) -> Ranges:
+        """What of the own layer (``published``) all peers hold: new tiles may be coded against it.
 
-    def _forget(self, now: float) -> None:
-        oldest_s = now - self._config.forget_s
-        for key in [key for key, lack in self._lacks.items() if lack.heard_at_s < oldest_s]:
-            del self._lacks[key]
+        On links that lose nothing, what was said since a peer's last digest counts as held.
+        """
+        return self._holdings.confirmed(published, not self.lossy, now)
+
+    def digest_due(self, now: float) -> bool:
+        """Whether it is time to say what is held."""
+        return self._digests.is_due(now)
+
+    def compose_digest(self, held: Iterable[LayerDigest], now: float) -> tuple[tuple[LayerDigest, ...], bool]:
+        """What to say is held, and whether that is all."""
+        return self._digests.compose(held, now)
+
+    def digest_said(self, entries: Iterable[LayerDigest], whole: bool, now: float) -> None:
+        """Note a digest that was sent."""
+        self._digests.said(entries, whole, now)
+
+    @property
+    def _underway_s(self) -> float:
+        """How long the writer may still repeat what is missing here."""
+        return self._redundancy.spread_s if self.lossy else 0.0
