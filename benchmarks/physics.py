@@ -61,9 +61,9 @@ class MappingFleet:
         scans = self._lidar.scans(self._time_s, poses, discs, self._own)
         apart_m = np.hypot(*(poses[:, None, :2] - poses[:, :2]).transpose(2, 0, 1))
         near = (apart_m < MODEL.lidar.range_max_m) & (apart_m > 0.0)
-        for index, (occupancy, scan) in enumerate(zip(self._maps, scans)):
-            occupancy.integrate(scan, Pose(*poses[index].tolist()), discs[near[index]])
-            self._ranges_m[index] = scan.ranges_m
+        for occupancy, scan, pose, others in zip(self._maps, scans, poses.tolist(), near, strict=True):
+            occupancy.integrate(scan, Pose(*pose), discs[others])
+        self._ranges_m = np.stack([scan.ranges_m for scan in scans])
 
     def close(self) -> None:
         """Free the physics engine."""
@@ -123,7 +123,7 @@ class Roamers:
 
     def commands(self, ranges_m: NDArray[np.float32]) -> NDArray[np.float64]:
         """Forward and turning velocity. Shape: (N, 2)."""
-        blocked = np.nan_to_num(ranges_m[:, self._ahead], nan=9.0).min(axis=1) < 0.5
+        blocked = np.fmin.reduce(ranges_m[:, self._ahead], axis=1) < 0.5  # fmin: NaN says nothing
         return np.column_stack((np.where(blocked, 0.0, 0.5), np.where(blocked, self._side, 0.1 * self._side)))
 
 

@@ -3,7 +3,10 @@
 from marl_core.types import RobotModel
 
 LEFT_WHEEL, RIGHT_WHEEL = 0, 1
-"""Joint and link indices of the wheels in the order of ``wheeled_urdf``; the casters follow."""
+"""Joint and link indices of the wheels in the order of ``wheeled_urdf``."""
+
+CASTERS = 2
+"""Link of both casters: one link costs the engine less than two."""
 
 CASTER_GAP_M = 0.002
 """Casters hang this high above the ground, so that the wheels carry the robot and keep their grip."""
@@ -32,8 +35,9 @@ def wheeled_urdf(model: RobotModel) -> str:
     for name, y_m in (('left_wheel', half_m), ('right_wheel', -half_m)):
         parts += [_ball(name, wheel_kg, model.wheel_radius_m, friction=1.0),
                   _joint(name, 'continuous', (0.0, y_m, 0.0))]
-    for name, x_m in (('front_caster', reach_m), ('rear_caster', -reach_m)):
-        parts += [_ball(name, caster_kg, caster_m, friction=0.0), _joint(name, 'fixed', (x_m, 0.0, caster_z_m))]
+    along, across = 0.8 * caster_kg * caster_m ** 2, 2.0 * caster_kg * (0.4 * caster_m ** 2 + reach_m ** 2)
+    parts += [_link('casters', 2.0 * caster_kg, (along, across, across), caster_m, 0.0, (reach_m, -reach_m)),
+              _joint('casters', 'fixed', (0.0, 0.0, caster_z_m))]
     return _robot(model, *parts)
 
 
@@ -52,13 +56,16 @@ def _ball(name: str, mass_kg: float, radius_m: float, friction: float) -> str:
     return _link(name, mass_kg, (inertia, inertia, inertia), radius_m, friction)
 
 
-def _link(name: str, mass_kg: float, inertia_kgm2: tuple[float, float, float], radius_m: float,
-          friction: float) -> str:
+def _link(name: str, mass_kg: float, inertia_kgm2: tuple[float, float, float], radius_m: float, friction: float,
+          places_x_m: tuple[float, ...] = (0.0,)) -> str:
+    """A link of a sphere at each place along its x axis."""
     ixx, iyy, izz = inertia_kgm2
+    balls = ''.join(f'<collision><origin xyz="{x_m} 0 0"/><geometry><sphere radius="{radius_m}"/></geometry>'
+                    '</collision>' for x_m in places_x_m)
     return (f'<link name="{name}"><contact><lateral_friction value="{friction}"/></contact>'
             f'<inertial><mass value="{mass_kg}"/>'
             f'<inertia ixx="{ixx}" ixy="0" ixz="0" iyy="{iyy}" iyz="0" izz="{izz}"/></inertial>'
-            f'<collision><geometry><sphere radius="{radius_m}"/></geometry></collision></link>')
+            f'{balls}</link>')
 
 
 def _joint(name: str, kind: str, place_m: tuple[float, float, float]) -> str:
