@@ -15,7 +15,7 @@ from marl_core.types import FREE, OCCUPIED, UNKNOWN, LayerId
 BOUNDS = MapBounds(resolution_m=0.05, planning_factor=4, tiles_x=2, tiles_y=2)
 ALL = np.argwhere(np.ones(BOUNDS.tiles_shape, bool)).astype(np.int32)
 WRITERS = ('ada', 'bob', 'cy', 'dot')
-AT_ONCE = ReplicaConfig(urgency=Urgency(hold_cells=1))
+AT_ONCE = ReplicaConfig(codec='raw', urgency=Urgency(hold_cells=1))
 
 
 def replica(name: str, epoch: int = 1) -> Replica:
