@@ -105,7 +105,7 @@ def make_keys(folder: Path, names: Collection[str], rotate: Collection[str] = ()
 
 def report_of(changes: KeyChanges) -> str:
     """What was done and what to copy where, as text for a terminal."""
-    width = max(map(len, changes.members.keys))
+    width = max(map(len, (*changes.members.keys, GROUP)))
     fingerprints = {**{name: fingerprint(raw(key)) for name, key in sorted(changes.members.keys.items())},
                     GROUP: changes.members.group}
     lines = [f'{changes.folder}: {len(changes.made)} new keys, {len(changes.members.keys)} members']

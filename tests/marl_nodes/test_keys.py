@@ -229,7 +229,7 @@ def test_the_command_makes_keys_beside_the_fleet_file(fleet_file, tmp_path, caps
     assert main(['keys', '--fleet', fleet_file]) == 0
     said = capsys.readouterr().out
     assert f'{tmp_path / "secret"}: 4 new keys, 3 members' in said
-    assert '  b    b.key, group.key, fleet.keys.yaml\n' in said
+    assert '  b      b.key, group.key, fleet.keys.yaml\n' in said
     assert main(['keys', '--fleet', fleet_file]) == 0
     assert '0 new keys' in capsys.readouterr().out
     assert main(['keys', '--fleet', fleet_file, '--rotate', 'b', '--also', 'spare']) == 0
