@@ -1,20 +1,24 @@
 """Sharing the map: bytes on the air against the usual ways, and what encoding, joining and healing cost."""
 
+import os
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import cycle
 from math import inf
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from benchmarks.rows import Row, seconds_per_call
+from benchmarks.rows import CLOCK, Row, seconds_per_call
+from marl_core.communication import wire
+from marl_core.communication.authentication import Plain
 from marl_core.mapping.bounds import TILE, MapBounds, MapConfig
-from marl_core.mapping.codec import DecodeLimits, TileBatch, decode
 from marl_core.mapping.frontiers import find_candidates
 from marl_core.mapping.geodesics import DistanceField, nearest_traversable
 from marl_core.mapping.grid import OccupancyMap
@@ -22,10 +26,13 @@ from marl_core.mapping.layers import Urgency
 from marl_core.mapping.persistence import load, save
 from marl_core.mapping.planning import PlanningGrid
 from marl_core.mapping.replica import Replica, ReplicaConfig
-from marl_core.types import HEADER_BYTES, LaserScan, LayerId, LidarModel, MapDigest, Pose
+from marl_core.types import LaserScan, LayerId, LidarModel, MapDigest, MapFeatures, Pose
 from sim.worlds import World, load_world
 
 WORLDS = ('office:1@28x26', 'rooms:1@28x26', 'warehouse:1@28x26')
+MAPS_VARIABLE = 'MARL_MAPS'
+"""Names a folder with map_server files of real buildings, if there is one."""
+NOISE_M = 0.02
 SPEED_MPS = 0.5
 SCAN_PERIOD_S = 0.2
 LOOK_ROUND_SCANS = 5
@@ -36,55 +43,123 @@ CONFIG = MapConfig()
 BOUNDS = MapBounds.from_config(CONFIG)
 LAYER = LayerId('robot_1', 1)
 LIDAR = LidarModel()
+HEADER_BYTES = 29
+"""What the other ways are charged per message: as much as map features have round their data."""
 
-Step = tuple[float, OccupancyMap, NDArray[np.int32]]
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A robot that explores: where, with how noisy a lidar [m], and which of its noises."""
+
+    world: str
+    noise_m: float = NOISE_M
+    seed: int = 0
+
+
+class Step(NamedTuple):
+    """After a scan: the time [s], the map, its changed tiles, and the robot's place [m; map frame]."""
+
+    now: float
+    own: OccupancyMap
+    tiles: NDArray[np.int32]
+    x_m: float
+    y_m: float
+
+
+class Traffic(NamedTuple):
+    """Bytes per second of one run, and CPU seconds of each message."""
+
+    features: float
+    data: float
+    crops: float
+    grids: float
+    encode_s: list[float]
+    join_s: list[float]
 
 
 def measure() -> list[Row]:
-    """Bytes are means over three worlds that the codec's table was not made from, headers included.
+    """Bytes of packets, headers and checksum included, means over runs on worlds that no weight was made from.
 
-    New tiles and large changes go out within a second, small changes of known tiles within five, and every message
-    can be read alone; the crop says everything within a second and needs every message before it. On these worlds,
-    features that hold nothing back take 260 B/s; features and crops every 5 s take 60 and 130 B/s.
+    New tiles and large changes go out within a second, small changes of known tiles within five; the crop says
+    everything within a second. Both build on what was said before.
     """
-    runs = [_bytes_per_s(name) for name in WORLDS]
-    shared, crop, full = (fmean(run[k] for run in runs) for k in range(3))
-    return [
-        Row('map features of a robot that explores at 0.5 m/s', shared, 'B/s', 180.0, at_least=False,
-            peer='full OccupancyGrid of the known part every 5 s', ratio=full / shared, ratio_target=100.0),
-        Row('map features of a robot that explores at 0.5 m/s', shared, 'B/s', 180.0, at_least=False,
-            peer='changed crop, 2 bits per cell, zlib, every 1 s', ratio=crop / shared, ratio_target=1.8),
-        *_costs(), *_million_cells(),
-    ]
+    rows = _shared('explores at 0.5 m/s', WORLDS, NOISE_M, 70.0)
+    rows += _shared('explores without sensor noise', WORLDS, 0.0, 65.0)
+    if maps := sorted(Path(os.environ[MAPS_VARIABLE]).glob('*.yaml')) if MAPS_VARIABLE in os.environ else ():
+        names = tuple(str(path) for path in maps)
+        rows += _shared('explores real buildings', names, NOISE_M, 110.0)
+        rows += _shared('explores real buildings without sensor noise', names, 0.0, 65.0)
+    return [*rows, *_costs(), *_million_cells()]
 
 
-def _bytes_per_s(name: str) -> tuple[float, float, float]:
-    """Bytes per second of features, of changed crops, and of full grids, on one run."""
-    sender, receiver = Replica(BOUNDS, LAYER.robot, LAYER), Replica(BOUNDS, 'robot_2')
+def _shared(what: str, worlds: tuple[str, ...], noise_m: float, target: float) -> list[Row]:
+    runs = [traffic(Run(name, noise_m)) for name in worlds]
+    sent, data, crop, full = (fmean(run[k] for run in runs) for k in range(4))
+    name = f'map features of a robot that {what}'
+    rows = [Row(name, sent, 'B/s', target, at_least=False, peer='full OccupancyGrid of the known part every 5 s',
+                ratio=full / sent, ratio_target=900.0),
+            Row(name, sent, 'B/s', target, at_least=False, peer='changed crop, 2 bits per cell, zlib, every 1 s',
+                ratio=crop / sent, ratio_target=3.0),
+            Row(f'{name}, without headers', data, 'B/s', target - 29.0, at_least=False)]
+    for verb, times in (('encode', [t for run in runs for t in run.encode_s]),
+                        ('join', [t for run in runs for t in run.join_s])):
+        rows.append(Row(f'{verb} a message of a robot that {what}, 99th percentile', 1e3 * np.quantile(times, 0.99),
+                        'ms', 5.0, at_least=False))
+    return rows
+
+
+def traffic(run: Run, urgency: Urgency | None = None) -> Traffic:
+    """Share one run, and see that the receiver ends with the very map that full grids would give it."""
+    config = ReplicaConfig(urgency=urgency or Urgency())
+    sender, receiver = Replica(BOUNDS, LAYER.robot, LAYER, config), Replica(BOUNDS, 'robot_2')
     before = np.zeros(BOUNDS.shape, np.int8)
-    features = crops = grids = 0
-    messages_due_s = crops_due_s = 0.0
-    grids_due_s = FULL_GRID_PERIOD_S
-    for now, own, tiles in drive(load_world(name), DURATION_S):
-        sender.write(LAYER, tiles, own.classes)
-        if now >= messages_due_s - 1e-6 and (message := sender.publish(LAYER, 60_000, now)) is not None:
+    features = data = crops = grids = sequence = 0
+    times_s: tuple[list[float], list[float]] = [], []
+    crops_due_s, grids_due_s = 0.0, FULL_GRID_PERIOD_S
+    for step, message, encode_s in published(run, sender):
+        if message is not None:
+            started_s = CLOCK()
             receiver.join(message)
-            features += message.size_bytes
-            messages_due_s = now + MESSAGE_PERIOD_S
-        if now >= crops_due_s - 1e-6:
-            crops += _crop_bytes(before, own)
+            times_s[1].append(CLOCK() - started_s)
+            times_s[0].append(encode_s)
+            sequence += 1
+            features += len(packet_of(message, sequence))
+            data += len(message.data)
+        if step.now >= crops_due_s - 1e-6:
+            crops += _crop_bytes(before, step.own)
             crops_due_s += MESSAGE_PERIOD_S
-        if now >= grids_due_s - 1e-6:
-            row0, row1, col0, col1 = own.known_window
+        if step.now >= grids_due_s - 1e-6:
+            row0, row1, col0, col1 = step.own.known_window
             grids += HEADER_BYTES + (row1 - row0) * (col1 - col0)
             grids_due_s += FULL_GRID_PERIOD_S
+    if (receiver.fused != step.own.classes).any() or receiver.state_hash() != sender.state_hash():
+        raise AssertionError(f'{run.world}: the receiver holds another map than the sender')
+    return Traffic(features / step.now, data / step.now, crops / step.now, grids / step.now, *times_s)
+
+
+def published(run: Run, sender: Replica) -> Iterator[tuple[Step, MapFeatures | None, float]]:
+    """Every step of a run, with what the robot says after it, if anything, and the CPU time of that [s]."""
+    due_s = 0.0
+    for step in drive(load_world(run.world), DURATION_S, run.seed, run.noise_m):
+        sender.write(LAYER, step.tiles, step.own.classes)
+        message, took_s = _publish(sender, step, step.now) if step.now >= due_s - 1e-6 else (None, 0.0)
+        if message is not None:
+            due_s = step.now + MESSAGE_PERIOD_S
+        yield step, message, took_s
     for later_s in (0.0, 60.0):
-        while (message := sender.publish(LAYER, 60_000, now + later_s)) is not None:
-            receiver.join(message)
-            features += message.size_bytes
-    if (receiver.fused != own.classes).any():
-        raise AssertionError(f'{name}: the receiver holds another map than the sender')
-    return features / now, crops / now, grids / now
+        while (message := _publish(sender, step, step.now + later_s)[0]) is not None:
+            yield step, message, 0.0
+
+
+def _publish(sender: Replica, step: Step, now: float) -> tuple[MapFeatures | None, float]:
+    started_s = CLOCK()
+    message = sender.publish(LAYER, 60_000, now, bases=None, seen_from=(step.x_m, step.y_m))
+    return message, CLOCK() - started_s
+
+
+def packet_of(message: MapFeatures, sequence: int) -> bytes:
+    """A message as it travels, with the checksum of plain mode."""
+    return Plain().close(wire.encode(message, LAYER.epoch, sequence))
 
 
 def _crop_bytes(before: NDArray[np.int8], own: OccupancyMap) -> int:
@@ -160,7 +235,7 @@ def _million_cells() -> list[Row]:
         sizes.clear()
         while lacking := keeper.lacks(MapDigest('late', 0.0, late.digest())):
             message = keeper.answer(*lacking[0], 8000, 0.0)
-            sizes.append(message.size_bytes)
+            sizes.append(len(packet_of(message, len(sizes) + 1)))
             late.join(message)
 
     heal_s = seconds_per_call(heal)
@@ -178,16 +253,16 @@ def _million_cells() -> list[Row]:
 
 def _views(duration_s: float) -> list[NDArray[np.int8]]:
     """Two maps of one office that differ a little in every tile, as after some more scans."""
-    for _, own, _ in drive(load_world(WORLDS[0]), duration_s):
-        classes = own.classes
+    for step in drive(load_world(WORLDS[0]), duration_s):
+        classes = step.own.classes
     other = classes.copy()
     for row in range(0, BOUNDS.shape[0], TILE):
         other[row + 5, classes[row + 5] == -1] = 0
     return [other, classes]
 
 
-def drive(world: World, duration_s: float, seed: int = 0) -> Iterator[Step]:
-    """Explore towards the nearest frontier with a noisy lidar; yields after every scan until nothing is left."""
+def drive(world: World, duration_s: float, seed: int = 0, noise_m: float = NOISE_M) -> Iterator[Step]:
+    """Explore towards the nearest frontier; yields after every scan until nothing is left."""
     random = np.random.default_rng(seed)
     own, planning = OccupancyMap(BOUNDS, CONFIG), PlanningGrid(BOUNDS, 0.2, 0.05)
     field, path = DistanceField(BOUNDS.planning_shape), np.empty((0, 2), np.int32)
@@ -197,13 +272,13 @@ def drive(world: World, duration_s: float, seed: int = 0) -> Iterator[Step]:
     for step in range(int(duration_s / SCAN_PERIOD_S)):
         ranges_m = cast(world.occupied, (x_m - world.origin_x_m) / world.resolution_m,
                         (y_m - world.origin_y_m) / world.resolution_m, angles) * world.resolution_m
-        ranges_m = np.where(ranges_m > LIDAR.range_max_m, inf, ranges_m + random.normal(0, 0.02, LIDAR.beams))
+        ranges_m = np.where(ranges_m > LIDAR.range_max_m, inf, ranges_m + random.normal(0, 1.0, LIDAR.beams) * noise_m)
         own.integrate(LaserScan(0.0, 0.0, float(angles[1]), LIDAR.range_min_m, LIDAR.range_max_m,
                                 ranges_m.astype(np.float32)), Pose(x_m, y_m, 0.0))
         own.clear_disc(x_m, y_m, 0.2)
         tiles = own.take_changed()
         planning.update(own.classes, tiles)
-        yield step * SCAN_PERIOD_S, own, tiles
+        yield Step(step * SCAN_PERIOD_S, own, tiles, x_m, y_m)
         if step < LOOK_ROUND_SCANS:
             continue
         along += SPEED_MPS * SCAN_PERIOD_S / BOUNDS.planning_resolution_m
@@ -215,16 +290,6 @@ def drive(world: World, duration_s: float, seed: int = 0) -> Iterator[Step]:
                 return
             path, along = field.path_to(*places.cells[0]), 0.0
         x_m, y_m = BOUNDS.planning_center_of(*path[min(int(along), len(path) - 1)])
-
-
-def batches_of(run: Iterator[Step]) -> Iterator[TileBatch]:
-    """What a robot on a run would send, decoded."""
-    replica, due_s, limits = Replica(BOUNDS, LAYER.robot, LAYER, ReplicaConfig(codec='raw')), 0.0, DecodeLimits()
-    for now, own, tiles in run:
-        replica.write(LAYER, tiles, own.classes)
-        if now >= due_s and (message := replica.publish(LAYER, 60_000, now)) is not None:
-            due_s = now + MESSAGE_PERIOD_S
-            yield decode(message.data, message.versions, message.codec, limits)
 
 
 @njit(cache=True)

@@ -2,18 +2,19 @@
 
 Layout (integers are LEB128 varints unless said otherwise)::
 
-    tiles                  count
-    leans_on               count, then per range: distance from the previous end, length - 1
+    form                   count of tiles * 8 + (4 if it leans on ranges) + what it builds on: 0 nothing, 1 all
+                           versions before, 2 versions 1 to some number
+    leans_on               only if any: count, then per range: distance from the previous end, length - 1
+    builds on              only if 2: first version - 1 - that number
     versions               only if fewer than the range holds: distance from the previous version - 1
-    coordinates            per tile: zigzag distance from the previous tile, y * 32 + min(x, 31); if x >= 31 then
-                           x - 31 follows all of these
-    classes                up to the codec
+    coordinates, classes   up to the codec
 
 Nothing in a message is believed before it is checked: sizes are bounded before memory is taken. Damage is not found
 here but by the checksum of what carries a batch: a packet, or a record on disk.
 """
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,14 +24,17 @@ from numba import njit
 from numpy.typing import NDArray
 
 from marl_core.errors import MessageError
+from marl_core.mapping.bases import Bases
 from marl_core.mapping.context_codec import Context
+from marl_core.mapping.coordinates import checked
 from marl_core.mapping.votes import TILE_CELLS
 from marl_core.types import VersionRange
 from marl_core.versions import Ranges
 
 MAX_VERSION = 2**32 - 1
 MAX_LEANS_ON = 1024
-_FAR = 31
+_LEANS = 4
+_BUILDS_NOTHING, _BUILDS_ALL, _BUILDS_SOME = range(3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,30 +64,47 @@ class DecodeLimits:
 
 
 class Codec(Protocol):
-    """How the classes of tiles become bytes."""
+    """How tiles become bytes.
 
-    def pack(self, tiles: NDArray[np.int32], classes: NDArray[np.int8]) -> bytes:
-        """Encode classes -1, 0, 1, Shape: (N, TILE_CELLS), of N >= 1 tiles at coordinates, Shape: (N, 2)."""
+    Attributes:
+        builds: whether it makes use of bases; if not, it is never given any.
+    """
 
-    def unpack(self, data: bytes, tiles: NDArray[np.int32]) -> NDArray[np.int8]:
-        """Decode the tiles at the coordinates given, Shape: (N, 2). Shape: (N, TILE_CELLS).
+    builds: bool
+
+    def pack(self, tiles: NDArray[np.int32], classes: NDArray[np.int8], bases: Bases | None,
+             origin: tuple[int, int] | None) -> bytes:
+        """Encode N >= 1 tiles.
+
+        Args:
+            tiles: coordinates. Shape: (N, 2).
+            classes: -1, 0, 1. Shape: (N, TILE_CELLS).
+            bases: what all who read it hold.
+            origin: row and column of where the robot sees from [cells; map frame], if known. It changes the size.
+        """
+
+    def unpack(self, data: bytes, count: int, bases: Bases | None) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
+        """Coordinates and classes of ``count`` tiles. Shapes: (count, 2) and (count, TILE_CELLS).
 
         Raises:
-            MessageError: ``data`` is not what ``pack`` gives for that many tiles.
+            MessageError: ``data`` is not what ``pack`` gives for that many tiles, or ``missing-base``.
         """
 
 
 class Raw:
     """Two bits per cell: what a codec has to beat, and a format that is easy to read elsewhere."""
 
-    def pack(self, tiles: NDArray[np.int32], classes: NDArray[np.int8]) -> bytes:
+    builds = False
+
+    def pack(self, tiles: NDArray[np.int32], classes: NDArray[np.int8], bases: Bases | None,
+             origin: tuple[int, int] | None) -> bytes:
         """See Codec."""
         codes = (classes + 1).astype(np.uint8).reshape(-1, 4)
-        return (codes[:, 0] | codes[:, 1] << 2 | codes[:, 2] << 4 | codes[:, 3] << 6).tobytes()
+        return _written_tiles(tiles) + (codes[:, 0] | codes[:, 1] << 2 | codes[:, 2] << 4 | codes[:, 3] << 6).tobytes()
 
-    def unpack(self, data: bytes, tiles: NDArray[np.int32]) -> NDArray[np.int8]:
+    def unpack(self, data: bytes, count: int, bases: Bases | None) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
         """See Codec."""
-        count = len(tiles)
+        tiles, data = _read_tiles(data, count)
         if len(data) != count * TILE_CELLS // 4:
             raise MessageError('truncated', f'{count} tiles take {count * TILE_CELLS // 4} bytes, got {len(data)}')
         quads = np.frombuffer(data, np.uint8)
@@ -93,26 +114,28 @@ class Raw:
         if codes.size and codes.max() > 2:
             raise MessageError('bad-data', 'a cell has no class')
         codes -= 1
-        return codes.reshape(count, TILE_CELLS)
+        return tiles, codes.reshape(count, TILE_CELLS)
 
 
 class RleZstd:
     """Run lengths over the cells of all tiles, then zstd: general-purpose parts only."""
 
     LEVEL = 3
+    builds = False
 
     def __init__(self) -> None:
         self._local = threading.local()
 
-    def pack(self, tiles: NDArray[np.int32], classes: NDArray[np.int8]) -> bytes:
+    def pack(self, tiles: NDArray[np.int32], classes: NDArray[np.int8], bases: Bases | None,
+             origin: tuple[int, int] | None) -> bytes:
         """See Codec."""
         runs = np.empty(classes.size + 8, np.uint8)
         size = _runs_of(classes.reshape(-1), runs)
-        return self._tools()[0].compress(runs[:size].tobytes())
+        return _written_tiles(tiles) + self._tools()[0].compress(runs[:size].tobytes())
 
-    def unpack(self, data: bytes, tiles: NDArray[np.int32]) -> NDArray[np.int8]:
+    def unpack(self, data: bytes, count: int, bases: Bases | None) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
         """See Codec."""
-        count = len(tiles)
+        tiles, data = _read_tiles(data, count)
         cells = np.empty(count * TILE_CELLS, np.int8)
         try:
             # Frames that announce their size would be given that much memory unseen.
@@ -124,7 +147,7 @@ class RleZstd:
             raise MessageError('bad-data', f'zstd: {error}') from error
         if not _cells_of(np.frombuffer(runs, np.uint8), cells):
             raise MessageError('bad-data', f'runs do not fill {count} tiles exactly')
-        return cells.reshape(count, TILE_CELLS)
+        return tiles, cells.reshape(count, TILE_CELLS)
 
     def _tools(self) -> tuple[zstandard.ZstdCompressor, zstandard.ZstdDecompressor]:
         # zstd contexts are costly to make and must not be shared between threads.
@@ -141,72 +164,110 @@ class RleZstd:
 CODECS: dict[str, Codec] = {'raw': Raw(), 'rle-zstd': RleZstd(), 'context': Context()}
 
 
-def encode(batch: TileBatch, versions: VersionRange, codec: str) -> bytes:
-    """Bytes of a batch that settles ``versions``; the inverse of ``decode``."""
-    fields = [len(batch.tiles), len(batch.leans_on)]
+def encode(batch: TileBatch, versions: VersionRange, codec: str, bases: Bases | None = None,
+           origin: tuple[int, int] | None = None) -> bytes:
+    """Bytes of a batch that settles ``versions``; the inverse of ``decode``.
+
+    Args:
+        batch: what.
+        versions: which versions it settles.
+        codec: key in CODECS.
+        bases: what of the layer all who read it hold, for codecs that make use of it.
+        origin: row and column of where the robot sees from [cells; map frame].
+    """
+    last = bases.last if bases is not None and CODECS[codec].builds and len(batch.tiles) else 0
+    kind = (_BUILDS_SOME if bases.is_marked else _BUILDS_ALL) if last else _BUILDS_NOTHING
+    fields = [len(batch.tiles) << 3 | (_LEANS if batch.leans_on else 0) | kind]
     previous = versions.last
-    for first, last in batch.leans_on:
-        fields += [first - previous, last - first]
-        previous = last
+    if batch.leans_on:
+        fields.append(len(batch.leans_on))
+    for low, high in batch.leans_on:
+        fields += [low - previous, high - low]
+        previous = high
+    if kind == _BUILDS_SOME:
+        fields.append(versions.first - 1 - last)
     if len(batch.tiles) < versions.last - versions.first + 1:
         fields += (np.diff(batch.versions, prepend=versions.first - 1) - 1).tolist()
-    numbers = np.concatenate([np.array(fields, np.int64), *_steps_of(batch.tiles)])
-    buffer = np.empty(10 * numbers.size, np.uint8)
-    classes = CODECS[codec].pack(batch.tiles, batch.classes) if len(batch.tiles) else b''
-    return buffer[:_write_varints(numbers, buffer)].tobytes() + classes
+    packed = CODECS[codec].pack(batch.tiles, batch.classes, bases if last else None, origin) \
+        if len(batch.tiles) else b''
+    return _written(np.array(fields, np.int64)) + packed
 
 
-def decode(data: bytes, versions: VersionRange, codec: str, limits: DecodeLimits) -> TileBatch:
+def decode(data: bytes, versions: VersionRange, codec: str, limits: DecodeLimits,
+           bases: Callable[[int], Bases] | None = None) -> TileBatch:
     """Read a batch, strictly: only what ``encode`` writes is accepted, in bounded time and memory.
 
+    Args:
+        data: what ``encode`` gave.
+        versions, codec: as given to ``encode``.
+        limits: of what it may cost.
+        bases: gives what is held of the layer's versions up to the number given; raises MessageError if they are
+            not all known.
+
     Raises:
-        MessageError: ``bad-codec``, ``oversized``, ``truncated``, ``too-many-tiles``, ``bad-range``, ``duplicate-tile``
-            or ``bad-data``.
+        MessageError: ``bad-codec``, ``oversized``, ``truncated``, ``too-many-tiles``, ``bad-range``,
+            ``outside-bounds``, ``duplicate-tile``, ``bad-data`` or ``missing-base``.
     """
     if codec not in CODECS:
         raise MessageError('bad-codec', f'{codec!r}; known: {", ".join(CODECS)}')
     if len(data) > limits.max_message_bytes:
         raise MessageError('oversized', f'{len(data)} bytes, at most {limits.max_message_bytes}')
     reader = _Reader(data)
-    count, leaning = reader.take(2).tolist()
+    form, = reader.take(1).tolist()
+    count, kind = form >> 3, form & 3
     held = versions.last - versions.first + 1
     if count > limits.max_tiles:
         raise MessageError('too-many-tiles', f'{count} tiles, at most {limits.max_tiles}')
-    if count > held or leaning > MAX_LEANS_ON:
+    leaning, = reader.take(1).tolist() if form & _LEANS else (0,)
+    if count > held or leaning > MAX_LEANS_ON or (form & _LEANS and not leaning):
         raise MessageError('bad-range', f'{count} tiles and {leaning} ranges for {held} versions')
     leans_on = _leans_on(reader.take(2 * leaning), versions)
+    last = _last_base(reader, kind, versions.first)
+    if last and not (count and CODECS[codec].builds):
+        raise MessageError('bad-data', f'{codec} with {count} tiles builds on nothing')
     gaps = reader.take(count) if count < held else np.zeros(count, np.int64)
     numbers = versions.first - 1 + np.cumsum(np.minimum(gaps, MAX_VERSION) + 1)
     if count and numbers[-1] > versions.last:
         raise MessageError('bad-range', f'version {numbers[-1]} is outside {versions.first}..{versions.last}')
-    tiles = _tiles_of(reader, count)
     rest = reader.rest()
-    if not count and rest:
-        raise MessageError('bad-data', f'{len(rest)} bytes of classes for no tiles')
-    classes = CODECS[codec].unpack(rest, tiles) if count else np.empty((0, TILE_CELLS), np.int8)
+    if not count:
+        if rest:
+            raise MessageError('bad-data', f'{len(rest)} bytes of classes for no tiles')
+        return TileBatch(np.empty((0, 2), np.int32), numbers, np.empty((0, TILE_CELLS), np.int8), leans_on)
+    if last and bases is None:
+        raise MessageError('missing-base', f'builds on versions up to {last}, nothing is held')
+    tiles, classes = CODECS[codec].unpack(rest, count, bases(last) if last else None)
     return TileBatch(tiles, numbers, classes, leans_on)
 
 
-def _steps_of(tiles: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Coordinates as numbers: one byte for a tile near the one before, and what is left of long steps along x."""
+def _last_base(reader: '_Reader', kind: int, first: int) -> int:
+    """Highest version that a message builds on, 0 for none."""
+    if kind == _BUILDS_NOTHING:
+        return 0
+    distance = int(reader.take(1)[0]) if kind == _BUILDS_SOME else 0
+    last = first - 1 - distance
+    if kind > _BUILDS_SOME or last < 1 or (kind == _BUILDS_SOME and not distance):
+        raise MessageError('bad-range', f'version {first} cannot build on {last} (kind {kind})')
+    return last
+
+
+def _written(numbers: NDArray[np.int64]) -> bytes:
+    buffer = np.empty(10 * numbers.size, np.uint8)
+    return buffer[:_write_varints(numbers, buffer)].tobytes()
+
+
+def _written_tiles(tiles: NDArray[np.int32]) -> bytes:
+    """Zigzag steps along y and x from each tile to the next."""
     steps = np.diff(tiles.astype(np.int64), axis=0, prepend=0)
-    zigzag = np.where(steps < 0, -2 * steps - 1, 2 * steps)
-    near = np.minimum(zigzag[:, 1], _FAR)
-    return zigzag[:, 0] * (_FAR + 1) + near, zigzag[near == _FAR, 1] - _FAR
+    return _written(np.where(steps < 0, -2 * steps - 1, 2 * steps).reshape(-1))
 
 
-def _tiles_of(reader: '_Reader', count: int) -> NDArray[np.int32]:
-    """Inverse of ``_steps_of``. Shape: (count, 2)."""
-    near = reader.take(count)
-    zigzag = np.stack((near // (_FAR + 1), near % (_FAR + 1)), axis=1)
-    is_far = zigzag[:, 1] == _FAR
-    zigzag[is_far, 1] += reader.take(int(np.count_nonzero(is_far)))
+def _read_tiles(data: bytes, count: int) -> tuple[NDArray[np.int32], bytes]:
+    """Inverse of ``_written_tiles``, with what follows. Shape: (count, 2)."""
+    reader = _Reader(data)
+    zigzag = reader.take(2 * count).reshape(count, 2)
     tiles = np.cumsum(np.where(zigzag & 1, -(zigzag >> 1) - 1, zigzag >> 1), axis=0)
-    if count and (np.abs(tiles) > 2**30).any():
-        raise MessageError('outside-bounds', 'a tile is further away than any map reaches')
-    if np.unique(tiles[:, 0] * 2**32 + tiles[:, 1]).size != count:
-        raise MessageError('duplicate-tile', 'a batch names a tile twice')
-    return tiles.astype(np.int32)
+    return checked(tiles), reader.rest()
 
 
 def _leans_on(fields: NDArray[np.int64], versions: VersionRange) -> Ranges:

@@ -1,244 +1,256 @@
-"""Codec made for maps: an arithmetic coder that expects each cell from the six beside and above it.
+"""Codec made for maps: every cell costs as much as it surprises somebody who knows what is round it.
 
-How likely a cell is free, unknown or occupied, given its neighbours, was counted once on maps of generated worlds
-(scripts/train_codec.py) and is part of the format. Tiles of a batch that touch see each other's cells. Nothing is
-learned while coding and only integers are used, so every machine decodes the same, whatever was lost before.
+One stream for all tiles of a message: where the robot sees from, which tiles follow, and their cells, from the tile
+nearest to that place outwards. What a cell is expected to be follows from cells coded before it and, where the
+message may build on earlier ones, from what these said of this tile and of its neighbours; see cell_model. Only
+whole numbers are used and nothing is carried from one message to the next.
 """
-
-import base64
-import zlib
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from marl_core.errors import MessageError
+from marl_core.mapping.bases import Bases
 from marl_core.mapping.bounds import TILE
+from marl_core.mapping.cell_model import (
+    EDGE,
+    HIDDEN,
+    MARGIN,
+    MAX_ACTIVE,
+    TABLE_CONTEXTS,
+    Weights,
+    active_rows,
+    hidden_units,
+    log_odds,
+    table_context,
+    weights_of,
+)
 from marl_core.mapping.context_table import TABLE
+from marl_core.mapping.coordinates import FURTHEST, STEP_CONTEXTS, checked, code_origin, code_steps
+from marl_core.mapping.range_coder import (
+    CERTAIN,
+    MAX_LOG_ODDS,
+    Coder,
+    code_bit,
+    finish,
+    is_starved,
+    logistic_table,
+    position,
+    reader,
+    reads,
+    writer,
+)
 from marl_core.mapping.votes import TILE_CELLS
 
-CONTEXTS = 4**6
-"""Six neighbours that are FREE, UNKNOWN, OCCUPIED, or not part of the batch."""
-OUTSIDE = 3
-PROBABILITY_BITS = 12
-ONE = 1 << PROBABILITY_BITS
-_PAD_TOP, _PAD_LEFT, _PAD_RIGHT = 2, 2, 1
-_MASK = (1 << 32) - 1
-_LEAST_RANGE = 1 << 24
+ORIGIN_STEP = 4
+"""Cells; where the robot sees from is named no finer."""
+_HAS_ORIGIN = CERTAIN - CERTAIN // 8
+_NEIGHBOURS = np.array([dy * 2**32 + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1)], np.int64)
+_FAR = 2**20
+
+Classes = NDArray[np.int8]
+Flags = NDArray[np.uint8]
 
 
-def limits_from_counts(counts: NDArray[np.integer]) -> NDArray[np.uint16]:
-    """Upper limits of FREE and UNKNOWN on a scale of ONE, from how often each class followed a context.
+class Notes:
+    """What cells were expected by, and what they were: what weights are made from.
 
-    Args:
-        counts: Shape: (CONTEXTS, 3).
-
-    Returns:
-        Shape: (CONTEXTS, 2). Every class keeps at least 1/ONE.
+    Attributes:
+        rows: active rows of the network's cells, filled up with 0. Shape: (cells, MAX_ACTIVE).
+        codes: 0 unknown, 1 free, 2 occupied, of the same cells. Shape: (cells,).
+        count: cells noted.
+        table: how often cells amid equals were unknown, free, occupied. Shape: (TABLE_CONTEXTS, 3).
+        steps: odds of coordinates after the message. Shape: (STEP_CONTEXTS,).
     """
-    smoothed = counts + 0.4
-    cumulated = np.cumsum(smoothed / smoothed.sum(axis=1, keepdims=True), axis=1)
-    limits = np.rint(cumulated[:, :2] * ONE).astype(np.int64)
-    limits[:, 0] = np.clip(limits[:, 0], 1, ONE - 2)
-    limits[:, 1] = np.clip(limits[:, 1], limits[:, 0] + 1, ONE - 1)
-    return limits.astype(np.uint16)
 
-
-def text_of(limits: NDArray[np.uint16]) -> str:
-    """A table as text for context_table.py."""
-    return base64.b85encode(zlib.compress(limits.astype('<u2').T.tobytes(), 9)).decode()
-
-
-def limits_of(text: str) -> NDArray[np.int64]:
-    """Inverse of ``text_of``. Shape: (CONTEXTS, 2)."""
-    limits = np.frombuffer(zlib.decompress(base64.b85decode(text)), '<u2').reshape(2, CONTEXTS)
-    return np.ascontiguousarray(limits.T.astype(np.int64))
+    def __init__(self, cells: int) -> None:
+        self.rows = np.zeros((cells, MAX_ACTIVE), np.uint8)
+        self.codes = np.zeros(cells, np.uint8)
+        self.count = np.zeros(1, np.int64)
+        self.table = np.zeros((TABLE_CONTEXTS, 3), np.int64)
+        self.steps = np.zeros(STEP_CONTEXTS, np.int64)
 
 
 class Context:
     """See the module; the form of a Codec."""
 
-    def __init__(self) -> None:
-        self._limits = limits_of(TABLE)
+    builds = True
 
-    def pack(self, tiles: NDArray[np.int32], classes: NDArray[np.int8]) -> bytes:
+    def __init__(self, weights: Weights | None = None) -> None:
+        """Only who makes new weights names any."""
+        self._weights = weights or weights_of(TABLE)
+        self._logistic = logistic_table()
+        self._no_notes = Notes(0)
+
+    def pack(self, tiles: NDArray[np.int32], classes: Classes, bases: Bases | None,
+             origin: tuple[int, int] | None) -> bytes:
         """See Codec."""
-        order, neighbours = coding_order(tiles)
-        out = np.empty(2 * classes.size + 16, np.uint8)
-        window = _window()
-        return out[:_pack(classes, order, neighbours, self._limits, window, out)].tobytes()
+        data = np.empty(4 * classes.size + 16 * len(tiles) + 64, np.uint8)
+        coder = writer()
+        self._code(coder, data, tiles.astype(np.int64), classes, bases, origin, self._no_notes)
+        return data[:finish(coder, data)].tobytes()
 
-    def unpack(self, data: bytes, tiles: NDArray[np.int32]) -> NDArray[np.int8]:
-        """See Codec. Bytes that are not too many decode to something; the checksum tells if it is right."""
-        order, neighbours = coding_order(tiles)
-        classes = np.empty((len(tiles), TILE_CELLS), np.int8)
-        used = _unpack(np.frombuffer(data, np.uint8), order, neighbours, self._limits, _window(), classes)
-        if used < len(data):
-            raise MessageError('bad-data', f'{len(data) - used} bytes are left over')
-        return classes
+    def unpack(self, data: bytes, count: int, bases: Bases | None) -> tuple[NDArray[np.int32], Classes]:
+        """See Codec. Bytes that are not too many decode to something; a checksum elsewhere tells if it is right."""
+        stream = np.frombuffer(bytearray(data), np.uint8)  # Kernels take no read-only arrays.
+        coder = reader(stream)
+        tiles, classes = np.zeros((count, 2), np.int64), np.zeros((count, TILE_CELLS), np.int8)
+        decoded = self._code(coder, stream, tiles, classes, bases, None, self._no_notes)
+        if position(coder) < len(data):
+            raise MessageError('bad-data', f'{len(data) - position(coder)} bytes are left over')
+        return decoded
+
+    def note(self, tiles: NDArray[np.int32], classes: Classes, bases: Bases | None,
+             origin: tuple[int, int] | None) -> Notes:
+        """Write a message as ``pack`` does, for the sake of what its cells are expected by."""
+        notes = Notes(classes.size)
+        data = np.empty(4 * classes.size + 16 * len(tiles) + 64, np.uint8)
+        self._code(writer(), data, tiles.astype(np.int64), classes, bases, origin, notes)
+        return notes
+
+    def _code(self, coder: Coder, data: NDArray[np.uint8], tiles: NDArray[np.int64], classes: Classes,
+              bases: Bases | None, origin: tuple[int, int] | None, notes: Notes) -> tuple[NDArray[np.int32], Classes]:
+        """Write a message or read one, as the coder runs; returns its tiles and their classes."""
+        weights, odds = self._weights, self._weights.steps.copy()
+        place = np.array(origin or (0, 0), np.int64) // ORIGIN_STEP
+        if code_bit(coder, data, _HAS_ORIGIN, int(origin is not None)):
+            code_origin(coder, data, place, odds)
+            place = np.clip(place, -FURTHEST, FURTHEST) * ORIGIN_STEP
+            code_steps(coder, data, *(place // TILE), tiles, odds)
+        else:
+            code_steps(coder, data, 0, 0, tiles, odds)
+            place = np.sum(tiles * TILE + TILE // 2, axis=0) // len(tiles)
+        names = checked(tiles)
+        notes.steps = odds
+        around, slots = _surroundings(tiles)
+        contents, is_held = np.zeros((len(around), TILE_CELLS), np.int8), np.zeros(len(around), np.uint8)
+        if bases is not None:
+            marks = np.zeros(len(around), np.uint8) if reads(coder) else bases.marks(around)
+            if bases.is_marked:
+                _code_marks(coder, data, marks)
+            contents, is_held = bases.contents(around, marks)
+        way = np.clip(tiles * TILE + TILE // 2 - place, -FURTHEST, FURTHEST)
+        order = np.argsort(np.sum(way * way, axis=1), kind='stable')
+        if not _code_cells(coder, data, order, slots, contents, is_held, tiles * TILE - place, classes,
+                           weights.hidden, weights.output, weights.bias, weights.table, self._logistic, notes.rows,
+                           notes.codes, notes.count, notes.table):
+            raise MessageError('truncated', f'{len(data)} bytes end within the cells')
+        return names, contents[:len(tiles)]
 
 
-def coding_order(tiles: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row by row, with where in the batch the tiles to the west, north-west, north and north-east are.
-
-    North is the row that is coded before, at lower y.
+def _surroundings(tiles: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The tiles of a message and all round them.
 
     Returns:
-        Indices in order, Shape: (N,); and for each of these four indices, -1 for no tile, Shape: (N, 4).
+        Coordinates, those of the message first, Shape: (M, 2); and for each tile of the message where its
+        neighbours and itself are among these, row by row, Shape: (N, 9).
     """
-    keys = tiles[:, 0].astype(np.int64) * 2**32 + tiles[:, 1]
-    order = np.argsort(keys)
-    ordered = keys[order]
-    wanted = ordered[:, None] + np.array([-1, -2**32 - 1, -2**32, -2**32 + 1])
-    found = np.minimum(np.searchsorted(ordered, wanted), ordered.size - 1)
-    return order, np.where(ordered[found] == wanted, order[found], -1)
-
-
-def _window() -> NDArray[np.int64]:
-    return np.empty((TILE + _PAD_TOP, TILE + _PAD_LEFT + _PAD_RIGHT), np.int64)
-
-
-@njit(cache=True, nogil=True)
-def _surround(classes: NDArray[np.int8], neighbours: NDArray[np.int64], window: NDArray[np.int64]) -> None:
-    """Fill the margin of a tile's window with the cells of its neighbours, as class + 1."""
-    window[:_PAD_TOP, :] = OUTSIDE
-    window[:, :_PAD_LEFT] = OUTSIDE
-    window[:, TILE + _PAD_LEFT:] = OUTSIDE
-    west, north_west, north, north_east = neighbours
-    if west >= 0:
-        for row in range(TILE):
-            for k in range(_PAD_LEFT):
-                window[_PAD_TOP + row, k] = classes[west, row * TILE + TILE - _PAD_LEFT + k] + 1
-    for row in range(_PAD_TOP):
-        start = (TILE - _PAD_TOP + row) * TILE
-        if north_west >= 0:
-            for k in range(_PAD_LEFT):
-                window[row, k] = classes[north_west, start + TILE - _PAD_LEFT + k] + 1
-        if north >= 0:
-            for col in range(TILE):
-                window[row, _PAD_LEFT + col] = classes[north, start + col] + 1
-        if north_east >= 0:
-            window[row, _PAD_LEFT + TILE] = classes[north_east, start] + 1
+    keys = tiles[:, 0] * 2**32 + tiles[:, 1]
+    unique, found = np.unique(keys[:, None] + _NEIGHBOURS, return_inverse=True)
+    rank = np.full(unique.size, -1)
+    rank[np.searchsorted(unique, keys)] = np.arange(len(keys))
+    rank[rank < 0] = np.arange(len(keys), unique.size)
+    around = np.empty((unique.size, 2), np.int64)
+    y = (unique + 2**31) >> 32
+    around[rank] = np.stack((y, unique - y * 2**32), axis=1)
+    return around, rank[found.reshape(-1, _NEIGHBOURS.size)]
 
 
 @njit(cache=True, nogil=True)
-def _pack(classes: NDArray[np.int8], order: NDArray[np.int64], neighbours: NDArray[np.int64],
-          limits: NDArray[np.int64], window: NDArray[np.int64], out: NDArray[np.uint8]) -> int:
-    low, width, size = np.int64(0), np.int64(_MASK), 0
-    for n in range(order.size):
-        tile = order[n]
-        _surround(classes, neighbours[n], window)
-        for row in range(TILE):
-            above, far = window[_PAD_TOP + row - 1], window[_PAD_TOP + row - 2]
-            here = window[_PAD_TOP + row]
-            for col in range(TILE):
-                k = col + _PAD_LEFT
-                context = (here[k - 1] | above[k] << 2 | above[k - 1] << 4 | above[k + 1] << 6
-                           | here[k - 2] << 8 | far[k] << 10)
-                value = np.int64(classes[tile, row * TILE + col]) + 1
-                here[k] = value
-                part = width >> PROBABILITY_BITS
-                first, second = part * limits[context, 0], part * limits[context, 1]
-                if value == 0:
-                    width = first
-                elif value == 1:
-                    low += first
-                    width = second - first
+def _code_marks(coder: Coder, data: NDArray[np.uint8], marks: Flags) -> None:
+    """Write or read which tiles are built on; most are like the one before."""
+    previous = 1
+    for n in range(marks.size):
+        previous = code_bit(coder, data, CERTAIN - CERTAIN // 8 if previous else CERTAIN // 8, marks[n])
+        marks[n] = previous
+
+
+@njit(cache=True, nogil=True)
+def _code_cells(coder: Coder, data: NDArray[np.uint8], order: NDArray[np.int64], slots: NDArray[np.int64],
+                contents: Classes, is_held: Flags, corners: NDArray[np.int64], classes: Classes,
+                hidden: NDArray[np.int16], output: NDArray[np.int16], bias: NDArray[np.int64],
+                table: NDArray[np.int64], logistic: NDArray[np.int64], noted_rows: NDArray[np.uint8],
+                noted_codes: Flags, noted: NDArray[np.int64], noted_table: NDArray[np.int64]) -> bool:
+    """Write or read the cells of all tiles; False if data to read end before they should.
+
+    Args:
+        contents: of tiles and those round them; first what is held, in the end what was coded.
+        corners: of the tiles, seen from where the robot is [cells]. Shape: (N, 2).
+        classes: to write.
+    """
+    block, rows = np.empty(EDGE * EDGE, np.uint8), np.zeros(MAX_ACTIVE, np.uint8)
+    units = np.empty(HIDDEN, np.int16)
+    for tile in order:
+        y, x = corners[tile, 0] + TILE // 2, corners[tile, 1] + TILE // 2
+        # The view is turned: ahead is along the longer way to the tile, and both axes lead away from the robot.
+        turned, down, left = abs(x) > abs(y), y < 0, x < 0
+        if is_starved(coder, data):
+            return False
+        _look(contents, slots[tile], turned, down, left, block)
+        for a in range(TILE):
+            for b in range(TILE):
+                row, col = _place_of(a, b, turned, down, left)
+                place = (a + MARGIN) * EDGE + b + MARGIN
+                code = _code_of(classes[tile, row * TILE + col])
+                context = table_context(block, place, is_held[tile])
+                if context >= 0:
+                    known, occupied = table[context, 0], table[context, 1]
                 else:
-                    low += second
-                    width -= second
-                if low > _MASK:
-                    low &= _MASK
-                    _carry(out, size)
-                while width < _LEAST_RANGE:
-                    out[size] = low >> 24
-                    size += 1
-                    low = (low << 8) & _MASK
-                    width <<= 8
-    return _finish(low, width, out, size)
-
-
-@njit(cache=True, nogil=True)
-def _carry(out: NDArray[np.uint8], size: int) -> None:
-    position = size - 1
-    while out[position] == 255:
-        out[position] = 0
-        position -= 1
-    out[position] += 1
-
-
-@njit(cache=True, nogil=True)
-def _finish(low: int, width: int, out: NDArray[np.uint8], size: int) -> int:
-    """Append the shortest bytes that, followed by zeros, lie in the final interval. Returns the size."""
-    for count in range(5):
-        mask = (1 << (32 - 8 * count)) - 1
-        value = (low + mask) & ~mask
-        if value < low + width:
-            if value > _MASK:
-                value &= _MASK
-                _carry(out, size)
-            for k in range(count):
-                out[size] = (value >> (24 - 8 * k)) & 255
-                size += 1
-            break
-    while size > 0 and out[size - 1] == 0:
-        size -= 1
-    return size
-
-
-@njit(cache=True, nogil=True)
-def _unpack(data: NDArray[np.uint8], order: NDArray[np.int64], neighbours: NDArray[np.int64],
-            limits: NDArray[np.int64], window: NDArray[np.int64], classes: NDArray[np.int8]) -> int:
-    """Decode into ``classes``; returns how many bytes that takes at most."""
-    code, width, offset = np.int64(0), np.int64(_MASK), 0
-    while offset < 4:
-        code = code << 8 | (np.int64(data[offset]) if offset < data.size else 0)
-        offset += 1
-    for n in range(order.size):
-        tile = order[n]
-        _surround(classes, neighbours[n], window)
-        for row in range(TILE):
-            above, far = window[_PAD_TOP + row - 1], window[_PAD_TOP + row - 2]
-            here = window[_PAD_TOP + row]
-            for col in range(TILE):
-                k = col + _PAD_LEFT
-                context = (here[k - 1] | above[k] << 2 | above[k - 1] << 4 | above[k + 1] << 6
-                           | here[k - 2] << 8 | far[k] << 10)
-                part = width >> PROBABILITY_BITS
-                first, second = part * limits[context, 0], part * limits[context, 1]
-                if code < first:
-                    value = 0
-                    width = first
-                elif code < second:
-                    value = 1
-                    code -= first
-                    width = second - first
+                    ahead = _from_robot(2 * (corners[tile, 0] + row) + 1, down)
+                    aside = _from_robot(2 * (corners[tile, 1] + col) + 1, left)
+                    if turned:
+                        ahead, aside = aside, ahead
+                    count = active_rows(block, a, b, ahead, aside, is_held[tile], rows)
+                    hidden_units(rows, count, hidden, units)
+                    known, occupied = log_odds(units, output[0], bias[0]), log_odds(units, output[1], bias[1])
+                if noted_codes.size:
+                    _note(context, code, rows, count if context < 0 else 0, noted_rows, noted_codes, noted, noted_table)
+                if code_bit(coder, data, logistic[known + MAX_LOG_ODDS], code != 0):
+                    code = 1 + code_bit(coder, data, logistic[occupied + MAX_LOG_ODDS], code == 2)
                 else:
-                    value = 2
-                    code -= second
-                    width -= second
-                here[k] = value
-                classes[tile, row * TILE + col] = value - 1
-                while width < _LEAST_RANGE:
-                    code = code << 8 | (np.int64(data[offset]) if offset < data.size else 0)
-                    offset += 1
-                    width <<= 8
-    return offset
+                    code = 0
+                block[place] = code
+                contents[tile, row * TILE + col] = -1 if code == 1 else code // 2
+    return not is_starved(coder, data)
 
 
 @njit(cache=True, nogil=True)
-def count_contexts(classes: NDArray[np.int8], order: NDArray[np.int64], neighbours: NDArray[np.int64],
-                   counts: NDArray[np.int64]) -> None:
-    """Count which class follows which context in a batch: what a table is made from. Shape: (CONTEXTS, 3)."""
-    window = np.empty((TILE + _PAD_TOP, TILE + _PAD_LEFT + _PAD_RIGHT), np.int64)
-    for n in range(order.size):
-        _surround(classes, neighbours[n], window)
-        for row in range(TILE):
-            above, far = window[_PAD_TOP + row - 1], window[_PAD_TOP + row - 2]
-            here = window[_PAD_TOP + row]
-            for col in range(TILE):
-                k = col + _PAD_LEFT
-                context = (here[k - 1] | above[k] << 2 | above[k - 1] << 4 | above[k + 1] << 6
-                           | here[k - 2] << 8 | far[k] << 10)
-                here[k] = np.int64(classes[order[n], row * TILE + col]) + 1
-                counts[context, here[k]] += 1
+def _look(contents: Classes, slots: NDArray[np.int64], turned: bool, down: bool, left: bool, block: Flags) -> None:
+    """Fill a tile's block, turned, from the tile and its neighbours."""
+    for a in range(-MARGIN, TILE + MARGIN):
+        for b in range(-MARGIN, TILE + MARGIN):
+            row, col = _place_of(a, b, turned, down, left)
+            slot = slots[(row // TILE + 1) * 3 + col // TILE + 1]
+            block[(a + MARGIN) * EDGE + b + MARGIN] = _code_of(contents[slot, (row % TILE) * TILE + col % TILE])
+
+
+@njit(cache=True, nogil=True)
+def _place_of(a: int, b: int, turned: bool, down: bool, left: bool) -> tuple[int, int]:
+    """Row and column in a tile of place (a, b) in its turned view."""
+    if turned:
+        a, b = b, a
+    return TILE - 1 - a if down else a, TILE - 1 - b if left else b
+
+
+@njit(cache=True, nogil=True)
+def _from_robot(way: int, backwards: bool) -> int:
+    """A coordinate relative to the robot, in the turned view; far beyond any lidar it no longer matters."""
+    return min(max(-way if backwards else way, -_FAR), _FAR)
+
+
+@njit(cache=True, nogil=True)
+def _code_of(value: int) -> int:
+    """0 unknown, 1 free, 2 occupied."""
+    return 1 if value < 0 else 2 * value
+
+
+@njit(cache=True, nogil=True)
+def _note(context: int, code: int, rows: Flags, count: int, noted_rows: NDArray[np.uint8], noted_codes: Flags,
+          noted: NDArray[np.int64], noted_table: NDArray[np.int64]) -> None:
+    if context >= 0:
+        noted_table[context, code] += 1
+    else:
+        noted_rows[noted[0], :count] = rows[:count]
+        noted_codes[noted[0]] = code
+        noted[0] += 1

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marl_core.errors import MapError, MessageError
+from marl_core.mapping.bases import Bases
 from marl_core.mapping.bounds import MapBounds
 from marl_core.mapping.codec import CODECS, MAX_LEANS_ON, MAX_VERSION, DecodeLimits, TileBatch, decode, encode
 from marl_core.mapping.layers import Layer, OwnLayer, Urgency
@@ -167,7 +168,8 @@ class Replica:
         return written.size
 
     def publish(self, layer: LayerId, budget_bytes: float, now: float,
-                value: NDArray[np.floating] | None = None) -> MapFeatures | None:
+                value: NDArray[np.floating] | None = None, bases: Ranges | None = (),
+                seen_from: tuple[float, float] | None = None) -> MapFeatures | None:
         """Give the most urgent waiting tiles their versions and say so in one message.
 
         Args:
@@ -175,6 +177,9 @@ class Replica:
             budget_bytes: size of the message's data at most [bytes].
             now: stamp of the message [s].
             value: worth of each tile (default: how many of its cells changed). Shape: bounds.tiles_shape.
+            bases: own versions that receivers hold, which the message may build on (None: all that were published).
+                Only those count before which nothing is missing.
+            seen_from: x and y of the robot [m; map frame]; knowing it makes messages smaller.
 
         Returns:
             The message, or None if nothing is urgent or not even one tile fits.
@@ -189,12 +194,15 @@ class Replica:
         if own.issued + ranked.size > MAX_VERSION:
             raise MapError(f'layer {layer} has used up its versions; start a new epoch')
         start = own.issued + 1
+        held_to = own.issued if bases is None else _held_to(bases)
+        built_on = Bases(own, self.bounds, min(held_to, own.issued), start)
+        origin = None if seen_from is None else self._signed_cell(*seen_from)
 
         def message(count: int) -> MapFeatures:
             indices = np.sort(ranked[:count])
             versions = VersionRange(start, own.issued + count)
             batch = TileBatch(self._signed(indices), np.arange(start, start + count), own.live[indices])
-            return self._message(layer, versions, batch, now)
+            return self._message(layer, versions, batch, now, built_on, origin)
 
         fitting = self._largest(message, ranked.size, budget_bytes)
         if fitting is None:
@@ -243,17 +251,24 @@ class Replica:
         Raises:
             MessageError: the message is malformed, too large, outside this map, or speaks for the own layer. Its
                 ``reason`` is one of codec.decode's or ``bad-layer``, ``resolution``, ``outside-bounds``,
-                ``own-layer``, ``too-many-layers``, ``too-many-ranges``. Nothing was changed then.
+                ``own-layer``, ``too-many-layers``, ``too-many-ranges``. After ``missing-base`` it may succeed later,
+                once earlier messages of the layer have come. Nothing was changed then.
         """
         self._check_header(message)
-        batch = decode(message.data, message.versions, message.codec, self._limits)
+        layer = self.layers.get(message.layer)
+        try:
+            batch = decode(message.data, message.versions, message.codec, self._limits,
+                           lambda last: self._bases(layer, last, message.versions.first))
+        except MessageError as error:
+            if error.reason == 'missing-base' and layer is not None and covers(layer.known, (message.versions,)):
+                return 0  # It came again, after what it builds on was replaced, if only by itself.
+            raise
         half = np.array((self.bounds.tiles_y // 2, self.bounds.tiles_x // 2), np.int32)
         indices = self._flat(batch.tiles + half)
         if indices is None:
             raise MessageError('outside-bounds', f'a tile lies outside the map of {self.bounds.tiles_shape} tiles')
         if message.layer == self.own:
             return 0
-        layer = self.layers.get(message.layer)
         if layer is None:
             if len(self.layers) >= self.config.max_layers:
                 raise MessageError('too-many-layers', f'{message.layer} would be number {len(self.layers) + 1}')
@@ -336,10 +351,17 @@ class Replica:
                 return None
             count = max(1, min(count - 1, int(0.95 * count * limit / len(candidate.data))))
 
-    def _message(self, layer: LayerId, versions: VersionRange, batch: TileBatch, now: float) -> MapFeatures:
+    def _message(self, layer: LayerId, versions: VersionRange, batch: TileBatch, now: float,
+                 bases: Bases | None = None, origin: tuple[int, int] | None = None) -> MapFeatures:
         codec = self.config.codec
         return MapFeatures(self.name, now, layer, versions, self.bounds.resolution_m, codec,
-                           encode(batch, versions, codec))
+                           encode(batch, versions, codec, bases, origin))
+
+    def _bases(self, layer: Layer | None, last: int, first: int) -> Bases:
+        """What a message that begins with version ``first`` builds on."""
+        if layer is None or not covers(layer.known, (VersionRange(1, last),)):
+            raise MessageError('missing-base', f'not all versions up to {last} are known')
+        return Bases(layer, self.bounds, last, first)
 
     def _flat(self, tiles: NDArray[np.int32]) -> NDArray[np.int32] | None:
         """Flat indices of array tiles (ty, tx), or None if one is outside."""
@@ -349,7 +371,21 @@ class Replica:
             return None
         return (ty * np.int32(self.bounds.tiles_x) + tx).astype(np.int32, copy=False)
 
+    def _signed_cell(self, x_m: float, y_m: float) -> tuple[int, int] | None:
+        """Row and column of a point, counted from the origin of the map frame; None if it is no point of the map."""
+        if not (isfinite(x_m) and isfinite(y_m)):
+            return None
+        row, col = self.bounds.cell_of(x_m, y_m)
+        rows, cols = self.bounds.shape
+        return (row - rows // 2, col - cols // 2) if self.bounds.contains(row, col) else None
+
     def _signed(self, indices: NDArray[np.intp]) -> NDArray[np.int32]:
         """Signed tile coordinates of flat indices. Shape: (N, 2)."""
         ty, tx = np.divmod(indices, self.bounds.tiles_x)
         return np.stack((ty - self.bounds.tiles_y // 2, tx - self.bounds.tiles_x // 2), axis=1).astype(np.int32)
+
+
+def _held_to(held: Ranges) -> int:
+    """The highest version up to which none is missing."""
+    ranges = normalized(held)
+    return ranges[0].last if ranges and ranges[0].first <= 1 else 0

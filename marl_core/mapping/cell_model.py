@@ -1,0 +1,189 @@
+"""How likely a cell is known, and occupied if known, given the cells around it: a small network in whole numbers.
+
+The network sees what receivers see too: cells that the message has coded already, and for the others what was held
+before. Its view is turned so that the place from which the robot sees is always behind: walls, shadows and the far
+end of what a lidar reaches look the same in every direction then. Cells amid equals, the great majority, do not
+need it: a table says how sure they are.
+
+Weights are made from generated worlds by scripts/train_codec.py and are part of the wire format.
+"""
+
+import base64
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from marl_core.mapping.bounds import TILE
+from marl_core.mapping.coordinates import STEP_CONTEXTS
+from marl_core.mapping.range_coder import MAX_LOG_ODDS
+
+MARGIN = 16
+"""Cells of its neighbours that a tile is seen with."""
+EDGE = TILE + 2 * MARGIN
+REACH_CELLS = (2.0, 3.0, 4.5, 6.5, 10.0, 16.0)
+"""Distances at which cells on the way back to the robot are looked at."""
+SLOPES, DISTANCES = 12, 9
+HIDDEN = 32
+WEIGHT_SCALE = 64
+TABLE_CONTEXTS = 3 * 9 * 2
+
+_BEHIND = [(a, b) for a in range(-5, 1) for b in range(-5, 6) if (a < 0 or b < 0) and a * a + b * b <= 26]
+_AHEAD = [(a, b) for a in range(4) for b in range(-3, 4) if (a > 0 or b >= 0) and a * a + b * b <= 9]
+OFFSETS = np.array([a * EDGE + b for a, b in _BEHIND + _AHEAD], np.int64)
+_REACH = np.array([round(2 * reach) for reach in REACH_CELLS], np.int64)
+_RAY_ROW = 1 + 2 * OFFSETS.size
+_SLOPE_ROW = _RAY_ROW + 2 * _REACH.size
+_DISTANCE_ROW = _SLOPE_ROW + SLOPES
+_HELD_ROW = _DISTANCE_ROW + DISTANCES
+ROWS = _HELD_ROW + 1
+"""Row 0 is the bias."""
+MAX_ACTIVE = 1 + OFFSETS.size + _REACH.size + 3
+
+
+class Weights(NamedTuple):
+    """What was learned.
+
+    Attributes:
+        hidden: what each active row adds to each hidden unit, times WEIGHT_SCALE. Shape: (ROWS, HIDDEN), int16.
+        output: log-odds per hidden unit of a cell's being known, and occupied. Shape: (2, HIDDEN), int16.
+        bias: log-odds. Shape: (2,), int64.
+        table: log-odds of cells amid equals. Shape: (TABLE_CONTEXTS, 2), int64.
+        steps: probabilities that coordinates begin with. Shape: (STEP_CONTEXTS,), int64.
+    """
+
+    hidden: NDArray[np.int16]
+    output: NDArray[np.int16]
+    bias: NDArray[np.int64]
+    table: NDArray[np.int64]
+    steps: NDArray[np.int64]
+
+
+def text_of(weights: Weights) -> str:
+    """Weights as text for context_table.py."""
+    parts = weights
+    return base64.b85encode(zlib.compress(b''.join(part.astype('<u2').tobytes() for part in parts), 9)).decode()
+
+
+def weights_of(text: str) -> Weights:
+    """Inverse of ``text_of``."""
+    numbers = np.frombuffer(zlib.decompress(base64.b85decode(text)), '<u2')
+    sizes = ROWS * HIDDEN, 2 * HIDDEN, 2, 2 * TABLE_CONTEXTS, STEP_CONTEXTS
+    *signed, steps = np.split(numbers, np.cumsum(sizes)[:-1])
+    hidden, output, bias, table = (part.astype(np.int16) for part in signed)
+    return Weights(hidden.reshape(ROWS, HIDDEN), output.reshape(2, HIDDEN), bias.astype(np.int64),
+                   table.reshape(TABLE_CONTEXTS, 2).astype(np.int64), steps.astype(np.int64))
+
+
+def check(weights: Weights) -> None:
+    """See that no sum of hidden units can leave int16.
+
+    Raises:
+        ValueError: it can.
+    """
+    largest = np.abs(weights.hidden.astype(np.int64))
+    pairs = largest[1:_SLOPE_ROW].reshape(-1, 2, HIDDEN).max(axis=1).sum(axis=0)
+    rest = (largest[0] + largest[_SLOPE_ROW:_DISTANCE_ROW].max(axis=0)
+            + largest[_DISTANCE_ROW:_HELD_ROW].max(axis=0) + largest[_HELD_ROW])
+    if (pairs + rest).max() >= 2**15:
+        raise ValueError(f'hidden units reach {(pairs + rest).max()}, at most {2**15 - 1}')
+
+
+@njit(cache=True, nogil=True)
+def table_context(block: NDArray[np.uint8], place: int, is_held: int) -> int:
+    """Context of a cell whose eight neighbours hold what it held; -1 if they do not."""
+    own = block[place]
+    for row in (place - EDGE, place, place + EDGE):
+        if block[row - 1] != own or block[row] != own or block[row + 1] != own:
+            return -1
+    others = 0
+    for row in (place - 2 * EDGE, place, place + 2 * EDGE):
+        for k in (-2, 0, 2):
+            others += block[row + k] != own
+    return (np.int64(own) * 9 + others) * 2 + is_held
+
+
+@njit(cache=True, nogil=True)
+def active_rows(block: NDArray[np.uint8], row: int, col: int, ahead: int, aside: int, is_held: int,
+                rows: NDArray[np.uint8]) -> int:
+    """List the rows of Weights.hidden that speak for a cell.
+
+    Args:
+        block: a tile and its surroundings, 0 unknown, 1 free, 2 occupied, turned. Shape: (EDGE * EDGE,).
+        row, col: the cell in the tile.
+        ahead, aside: way from where the robot sees to the cell [half cells], along rows and columns.
+        is_held: 1 if an earlier version of the tile is held.
+        rows: written. Shape: (MAX_ACTIVE,).
+
+    Returns:
+        How many.
+    """
+    rows[0], count = 0, 1
+    place = (row + MARGIN) * EDGE + col + MARGIN
+    for k in range(OFFSETS.size):
+        value = block[place + OFFSETS[k]]
+        if value:
+            rows[count] = 2 * k + value
+            count += 1
+    distance = max(_root(ahead * ahead + aside * aside), 1)
+    for k in range(_REACH.size):
+        reach = min(_REACH[k], distance)
+        y = ((2 * row + 1) * distance - ahead * reach) // (2 * distance) + MARGIN
+        x = ((2 * col + 1) * distance - aside * reach) // (2 * distance) + MARGIN
+        value = block[y * EDGE + x]
+        if value:
+            rows[count] = _RAY_ROW - 1 + 2 * k + value
+            count += 1
+    rows[count] = _SLOPE_ROW + (0 if ahead <= 0 else min(max((8 * aside) // ahead, -2), 8) + 3)
+    rows[count + 1] = _DISTANCE_ROW + min(_bits(distance >> 1), DISTANCES - 1)
+    count += 2
+    if is_held:
+        rows[count] = _HELD_ROW
+        count += 1
+    return count
+
+
+@njit(cache=True, nogil=True)
+def hidden_units(rows: NDArray[np.uint8], count: int, hidden: NDArray[np.int16], units: NDArray[np.int16]) -> None:
+    """Sum active rows into ``units`` and cut them at 0. Shape: (HIDDEN,)."""
+    for h in range(HIDDEN):
+        units[h] = 0
+    for k in range(count):
+        row = hidden[rows[k]]
+        for h in range(HIDDEN):
+            units[h] += row[h]
+    for h in range(HIDDEN):
+        units[h] = max(units[h], np.int16(0))
+
+
+@njit(cache=True, nogil=True)
+def log_odds(units: NDArray[np.int16], output: NDArray[np.int16], bias: int) -> int:
+    """One output of the network, in steps of 1/STEPS_PER_NAT."""
+    total = np.int32(0)
+    for h in range(HIDDEN):
+        total += np.int32(units[h]) * np.int32(output[h])
+    return min(max((np.int64(total) // WEIGHT_SCALE) + bias, -MAX_LOG_ODDS), MAX_LOG_ODDS)
+
+
+@njit(cache=True, nogil=True)
+def _root(square: int) -> int:
+    """Whole part of a square root."""
+    if square < 1:
+        return 0
+    root = 1 << ((_bits(square) + 1) // 2)
+    while True:
+        better = (root + square // root) // 2
+        if better >= root:
+            return root
+        root = better
+
+
+@njit(cache=True, nogil=True)
+def _bits(number: int) -> int:
+    count = 0
+    while number > 0:
+        number >>= 1
+        count += 1
+    return count
