@@ -11,7 +11,8 @@ SILENCE_S = 5.0
 """After so long a name that proves nothing may go on with an older epoch or sequence: nobody can silence it for longer
 by speaking in its name."""
 FORGET_S = 600.0
-_GAIN = 1 / 32
+_MEMORY = 32
+"""Packets over which loss is estimated: the mean of the first ones, a fading memory from then on."""
 
 
 @dataclass(slots=True)
@@ -21,6 +22,7 @@ class _Sender:
     heard: int  # bit k: packet newest - k
     last_s: float
     loss: float = 0.0
+    due: int = 1  # packets that the estimate rests on
 
 
 class Sequences:
@@ -66,16 +68,17 @@ class Sequences:
         if sender is None or sender.epoch != epoch or behind >= WINDOW:
             self._senders[robot] = _Sender(epoch, sequence, 1, now)
             return
+        lost = -behind - 1 if now - sender.last_s <= SILENCE_S else 0  # Out of reach is not lost on the way.
         sender.last_s = now
-        ahead = sequence - sender.newest
-        if ahead > 0:
-            sender.heard = (sender.heard << min(ahead, WINDOW) | 1) & ((1 << WINDOW) - 1)
-            sender.newest = sequence
-            sender.loss = 1.0 - (1.0 - sender.loss) * (1.0 - _GAIN) ** min(ahead - 1, WINDOW)
-        else:
-            sender.heard |= 1 << -ahead
-            sender.loss = max(0.0, sender.loss - _GAIN)  # it was taken for lost
-        sender.loss *= 1.0 - _GAIN
+        if behind >= 0:
+            sender.heard |= 1 << behind
+            sender.loss = max(0.0, sender.loss - 1.0 / sender.due)  # it was taken for lost
+            return
+        sender.heard = (sender.heard << min(-behind, WINDOW) | 1) & ((1 << WINDOW) - 1)
+        sender.newest = sequence
+        for was_lost in [1.0] * min(lost, 4 * _MEMORY) + [0.0]:
+            sender.due = min(sender.due + 1, _MEMORY)
+            sender.loss += (was_lost - sender.loss) / sender.due
 
     def _forget(self, now: float) -> None:
         for robot in [robot for robot, sender in self._senders.items() if now - sender.last_s > FORGET_S]:

@@ -109,3 +109,18 @@ def test_a_name_that_proves_nothing_cannot_be_silenced_by_a_huge_sequence():
     heard.check('ada', 1, 3, 6.0)
     heard.accept('ada', 1, 3, 6.0)
     heard.check('ada', 1, 4, 6.1)
+
+
+def test_loss_is_known_after_a_few_packets():
+    sequences = Sequences()
+    for number in range(3, 31, 3):
+        hear(sequences, number)
+    assert sequences.loss == pytest.approx(18 / 28)  # of 3 to 30, 28 packets, 10 came; the first proves nothing lost
+
+
+def test_out_of_reach_is_not_lost_on_the_way():
+    sequences = Sequences()
+    for number in range(1, 11):
+        hear(sequences, number, now=0.1 * number)
+    hear(sequences, 500, now=1.0 + SILENCE_S + 0.1)
+    assert sequences.loss == 0.0
