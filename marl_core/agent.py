@@ -24,6 +24,7 @@ from marl_core.errors import MapError, PolicyError
 from marl_core.mapping.bounds import MapConfig
 from marl_core.mapping.frontiers import Candidates
 from marl_core.mapping.geodesics import DistanceField
+from marl_core.mapping.trust import Trust, TrustConfig
 from marl_core.mapping.world_model import Disc, WorldModel
 from marl_core.specs import HOLD, MAX_CANDIDATES, MAX_TEAM
 from marl_core.types import (
@@ -39,6 +40,9 @@ from marl_core.types import (
     RobotStatus,
     Twist,
 )
+
+JUDGE_PERIOD_S = 1.0
+"""Time between two looks at who may be believed [s]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ class AgentConfig:
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
     navigation: NavigationConfig = field(default_factory=NavigationConfig)
     communication: CommunicationConfig = field(default_factory=CommunicationConfig)
+    trust: TrustConfig = field(default_factory=TrustConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +113,7 @@ class Agent:
         name: the robot's, unique in the fleet. epoch: which of its lives.
         model: its body.
         policy: what chooses its goals, MinPos standing in when it fails.
-        world: its map and the fleet's. communicator: its radio.
+        world: its map and the fleet's. communicator: its radio. trust: whom of the fleet it believes.
         navigator: its path follower and safety filter.
         activity: what it is doing. goal: where it is going.
         decisions: how many were taken.
@@ -124,6 +129,7 @@ class Agent:
         self.world = WorldModel(LayerId(name, epoch), model.radius_m, self.config.exploration.clearance_m,
                                 self.config.map)
         self.communicator = Communicator(name, epoch, self.config.communication, seal)
+        self.trust = Trust(self.world.bounds, self.config.trust)
         self.navigator = Navigator(name, model, self.config.navigation)
         self.activity = Activity.IDLE
         self.goal: Goal | None = None
@@ -136,7 +142,7 @@ class Agent:
         self._sensed = False
         self._team: list[RobotStatus] = []
         self._travelled_m = 0.0
-        self._look_again_s = -inf
+        self._look_again_s = self._judged_s = -inf
         self._avoided: list[tuple[Disc, float]] = []
         self._pending: tuple[DistanceField, Candidates] | None = None
         self._blocked: list[Disc] = []
@@ -164,6 +170,7 @@ class Agent:
         self._set_clock(round(now_s, 6))  # what clocks and messages carry, so that every host gives the same number
         self.communicator.receive(inbox, self.world.replica, self._now_s)
         self._team = [mate.status for mate in self.communicator.teammates(self._now_s)]
+        self._judge()
         self._twist = readings.twist
         if readings.pose is not None:
             self._move(readings.pose)
@@ -277,6 +284,7 @@ class Agent:
             'travelled [m]': f'{self._travelled_m:.1f}',
             'known area [m2]': f'{self.world.replica.known_area_m2:.1f}',
             'teammates': ', '.join(mate.robot for mate in self._team),
+            'not trusted': '; '.join(self.trust.complaints()),
             'faults': _counts(self.faults),
             'dropped messages': _counts(radio.drops),
             'sent [bytes]': _counts(radio.sent_bytes),
@@ -295,6 +303,12 @@ class Agent:
             self._look_again_s, self._avoided, self.goal = -inf, [], None
             self.navigator.reset()
         self._now_s = now_s
+
+    def _judge(self) -> None:
+        """Now and then, weigh the votes of the others by whether their maps agree with what was seen here."""
+        if abs(self._now_s - self._judged_s) >= JUDGE_PERIOD_S:
+            self._judged_s = self._now_s
+            self.trust.update(self.world.replica, self._team, LayerId(self.name, self.epoch), self._now_s)
 
     def _move(self, pose: Pose) -> None:
         if not all(map(isfinite, pose)):

@@ -4,13 +4,18 @@
 It is no master. Robots hear each other directly, go on when this node dies, and refill it when it returns.
 """
 
+import signal
+
+if __name__ == '__main__':  # Until run() listens, a signal ends this process in silence, imports or not.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from marl_coordination.msg import RobotTraffic
-from marl_coordination.srv import GetCoverage, SaveMap
+from marl_coordination.srv import GetCoverage, SaveMap, SetTrust
 from nav_msgs.msg import OccupancyGrid
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -24,6 +29,7 @@ from marl_core.mapping import persistence
 from marl_core.mapping.bounds import MapBounds
 from marl_core.mapping.map_server import write_map
 from marl_core.mapping.replica import Replica
+from marl_core.mapping.trust import Trust, TrustState
 from marl_core.types import Packet, Pose
 from marl_nodes import conversions, qos
 from marl_nodes.diagnostics import IMPERSONATED, OK, WARN, Diagnostics, drop_values
@@ -71,6 +77,7 @@ class MapNode(Node):
         self.replica = Replica(MapBounds.from_config(config.map), given.name)
         seal = load_seal(given.security_mode, given.keys_path, given.name)
         self.communicator = Communicator(given.name, int(time.time()), config.communication, seal)
+        self.trust = Trust(self.replica.bounds, config.trust)
         self.view = MapView()
         self._inbox: list[Packet] = []
         self._refused: set[str] = set()
@@ -83,10 +90,12 @@ class MapNode(Node):
         self._diagnostics = Diagnostics(self, given.name)
         self.create_service(SaveMap, '~/save_map', self._on_save_map)
         self.create_service(GetCoverage, '~/coverage', self._on_coverage)
+        self.create_service(SetTrust, '~/set_trust', self._on_set_trust)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(TICK_PERIOD_S, self._tick, clock=steady)
         self.create_timer(given.publish_period_s, self._publish, clock=steady)
         self.create_timer(given.save_period_s, self._save, clock=steady)
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._judge, clock=steady)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._diagnose, clock=steady)
 
     def close(self) -> None:
@@ -135,6 +144,26 @@ class MapNode(Node):
                 self.get_logger().error(str(error))
             self._problem = str(error)
 
+    # -- who may be believed ------------------------------------------------------------------------------------
+
+    def _judge(self) -> None:
+        now_s = self._now_s
+        statuses = [mate.status for mate in self.communicator.teammates(now_s)]
+        for robot, before, after in self.trust.update(self.replica, statuses, None, now_s):
+            self.get_logger().warning(f'{robot} was {before}, is now {after.standing}: {after.reason}')
+
+    def _on_set_trust(self, request: SetTrust.Request, response: SetTrust.Response) -> SetTrust.Response:
+        orders = {SetTrust.Request.REINSTATE: self.trust.reinstate, SetTrust.Request.QUARANTINE: self.trust.quarantine}
+        known = sorted({layer.robot for layer in self.replica.layers})
+        if request.order not in orders:
+            response.message = f'unknown order {request.order!r}; valid: {", ".join(orders)}'
+        elif request.robot not in known:
+            response.message = f'{request.robot!r} has no part in the map; known: {", ".join(known) or "nobody"}'
+        else:
+            orders[request.order](request.robot)
+            response.success, response.message = True, f'{request.robot}: {request.order}'
+        return response
+
     # -- the map ------------------------------------------------------------------------------------------------
 
     def _publish(self) -> None:
@@ -181,12 +210,17 @@ class MapNode(Node):
             for robot, traffic in sorted(self.communicator.traffic.items())]
         return response
 
+    def _standings(self) -> list[tuple[str, TrustState]]:
+        return [(robot, self.trust.state(robot)) for robot in sorted({layer.robot for layer in self.replica.layers})]
+
     def _diagnose(self) -> None:
         values = {'known_m2': f'{self.replica.known_area_m2:.1f}', 'layers': str(len(self.replica.layers)),
                   **{f'bytes_from_{robot}': str(traffic.bytes_by_kind.total())
                      for robot, traffic in sorted(self.communicator.traffic.items())},
+                  **{f'trust_{robot}': f'{state.score:.3f} {state.standing}' for robot, state in self._standings()},
                   **drop_values(self.communicator.drops)}
-        problem = self._problem or (IMPERSONATED if self.communicator.drops.get('impersonated') else '')
+        impersonated = IMPERSONATED if self.communicator.drops.get('impersonated') else ''
+        problem = self._problem or impersonated or '; '.join(self.trust.complaints())
         self._diagnostics.publish(self.get_clock().now(), WARN if problem else OK,
                                   problem or f'{len(self.communicator.traffic)} senders heard', values)
 

@@ -136,6 +136,13 @@ class Trust:
         """What is thought of a robot; one that was never heard of is trusted."""
         return self._states.get(robot, TrustState(self.config.prior))
 
+    def complaints(self) -> list[str]:
+        """Who is not trusted and why, and who contradicts whom, a sentence each; empty if all is well."""
+        said = [f'{robot} is {state.standing}: {state.reason}' for robot, state in sorted(self._states.items())
+                if state.standing != 'trusted']
+        return said + [f'{one} and {other} contradict each other over {area_m2:.1f} m2'
+                       for one, other, area_m2 in self.conflicts]
+
     def quarantine(self, robot: str) -> None:
         """Operator: leave a robot out of the fused map, from the next update until it is reinstated."""
         self._orders[robot] = 'quarantined'

@@ -24,6 +24,7 @@ examples:
   marl_fleet up --fleet fleet.yaml --only robot_2     just one robot, on that robot's own computer
   marl_fleet keys --fleet fleet.yaml                  make the keys that let only members speak
   marl_fleet watch                                    what a running fleet does, robot by robot
+  marl_fleet trust robot_2 reinstate                  believe a robot again whose map was left out
   marl_fleet save house                               house.png and house.yaml of what it has mapped so far
   marl_fleet demo --robots 4 --world office:1         explore a simulated building, leave map and metrics in runs/
 
@@ -157,6 +158,12 @@ def _add_tools(verbs: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> 
     saving.add_argument('--timeout', type=_number(0.1), default=10.0, metavar='S', help='[s] (default: %(default)s)')
     _add_domain(saving)
     saving.set_defaults(verb='save')
+    trusting = verbs.add_parser('trust', help='have the map node believe a robot again, or leave its map out')
+    trusting.add_argument('robot', metavar='ROBOT')
+    trusting.add_argument('order', choices=['reinstate', 'quarantine'])
+    trusting.add_argument('--timeout', type=_number(0.1), default=10.0, metavar='S', help='[s] (default: %(default)s)')
+    _add_domain(trusting)
+    trusting.set_defaults(verb='trust')
     listing = verbs.add_parser('parameters', help='list the ROS parameters of the nodes, with defaults and meaning')
     listing.add_argument('nodes', nargs='*', metavar='NODE', help=', '.join(NODES))
     listing.set_defaults(verb='parameters')

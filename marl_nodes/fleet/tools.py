@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 from dataclasses import fields
 from math import degrees
+from typing import Any
 
 import numpy as np
 import rclpy
-from marl_coordination.srv import SaveMap
+from marl_coordination.srv import SaveMap, SetTrust
 from numpy.typing import NDArray
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -54,18 +55,28 @@ def table_of(monitor: Monitor) -> str:
 
 def save_map(path: str, timeout_s: float) -> int:
     """Ask the map node to write its map; returns the exit code."""
+    return _ask_map_node(SaveMap, '/map/save_map', SaveMap.Request(path=path), timeout_s)
+
+
+def set_trust(robot: str, order: str, timeout_s: float) -> int:
+    """Tell the map node whether to believe a robot; returns the exit code."""
+    return _ask_map_node(SetTrust, '/map/set_trust', SetTrust.Request(robot=robot, order=order), timeout_s)
+
+
+def _ask_map_node(kind: type, service: str, request: Any, timeout_s: float) -> int:
+    """Call a service whose answer has ``success`` and ``message``, and say what it says."""
     def ask(context: Context) -> int:
-        node = Node('map_saver', context=context)
-        client = node.create_client(SaveMap, '/map/save_map')
+        node = Node('operator', context=context)
+        client = node.create_client(kind, service)
         if not client.wait_for_service(timeout_sec=timeout_s):
             sys.stderr.write(f'marl_fleet: no map node answers within {timeout_s:.0f} s '
                              '(same ROS_DOMAIN_ID and ROS_AUTOMATIC_DISCOVERY_RANGE as the fleet?)\n')
             return 1
         executor = SingleThreadedExecutor(context=context)
         executor.add_node(node)
-        future = client.call_async(SaveMap.Request(path=path))
+        future = client.call_async(request)
         executor.spin_until_future_complete(future, timeout_sec=timeout_s)
-        answer = future.result() if future.done() else SaveMap.Response(message='the map node did not answer')
+        answer = future.result() if future.done() else kind.Response(message='the map node did not answer')
         (sys.stdout if answer.success else sys.stderr).write(f'{answer.message}\n')
         return 0 if answer.success else 1
     return _with_context(ask)

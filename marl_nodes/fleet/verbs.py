@@ -111,6 +111,13 @@ def save(given: argparse.Namespace) -> int:
     return save_map(str(Path(given.path).resolve()), given.timeout)
 
 
+def trust(given: argparse.Namespace) -> int:
+    """`marl_fleet trust`: tell the map node whether to believe a robot."""
+    restart_in_ros_environment()
+    from marl_nodes.fleet.tools import set_trust  # needs ROS
+    return set_trust(given.robot, given.order, given.timeout)
+
+
 def parameters(given: argparse.Namespace) -> int:
     """`marl_fleet parameters`: what every node can be told."""
     restart_in_ros_environment()
@@ -140,4 +147,5 @@ def keys(given: argparse.Namespace) -> int:
     return 0
 
 
-VERBS = {'check': check, 'up': up, 'demo': demo, 'keys': keys, 'watch': watch, 'save': save, 'parameters': parameters}
+VERBS = {'check': check, 'up': up, 'demo': demo, 'keys': keys, 'watch': watch, 'save': save, 'trust': trust,
+         'parameters': parameters}

@@ -4,7 +4,7 @@ import signal
 
 import numpy as np
 import pytest
-from marl_coordination.srv import GetCoverage, SaveMap
+from marl_coordination.srv import GetCoverage, SaveMap, SetTrust
 from nav_msgs.msg import OccupancyGrid
 
 from marl_core.mapping.bounds import MapBounds, MapConfig
@@ -126,6 +126,30 @@ def test_a_restarted_map_node_remembers_and_refills_who_comes_late(ear, start, s
     again.send_signal(signal.SIGTERM)
     ear.until(lambda: again.poll() is not None)
     assert again.returncode == 0
+
+
+def test_the_operator_has_the_last_word_on_who_is_believed(ear, start):
+    start()
+    one, two = Writer(ear, 'one'), Writer(ear, 'two')
+    messages = [one.draw(0, 0, 10, 20, -1), two.draw(0, 32, 5, 5, -1)]
+    cell_m2 = 0.05 * 0.05
+
+    def told():
+        one.say(*messages)
+    ear.until(lambda: coverage(ear).free_m2 == pytest.approx(225 * cell_m2), also=told)
+    before = coverage(ear).state_hash
+
+    def order(robot, word):
+        return ear.call(SetTrust, '/map/set_trust', SetTrust.Request(robot=robot, order=word))
+    assert order('one', 'quarantine').success
+    ear.until(lambda: coverage(ear).free_m2 == pytest.approx(25 * cell_m2))
+    ear.until(lambda: 'one is quarantined' in ear.diagnostics['map'][0])
+    assert coverage(ear).state_hash == before
+    assert order('one', 'reinstate').success
+    ear.until(lambda: coverage(ear).free_m2 == pytest.approx(225 * cell_m2))
+    refused = order('nobody', 'quarantine')
+    assert not refused.success and 'one, two' in refused.message
+    assert 'reinstate' in order('one', 'praise').message
 
 
 def test_a_map_of_nothing_cannot_be_saved(ear, start):

@@ -91,7 +91,7 @@ def test_it_survives_what_is_malformed_and_counts_it(robot, ear):
         robot.live()
         for message in (lying, garbage, namesake):
             ear.say(message)
-        for packet in (b'', b'?', bytes(70_000), bytes((1, 1, 200)) + b'x' * 200):
+        for packet in (b'', bytes(20), bytes(70_000), bytes((1, 1, 200)) + b'x' * 200):
             ear.shout(packet)
         robot.scans.publish(empty_scan)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-NODES = ('robot_node', 'sim_node')
+NODES = ('robot_node', 'map_node', 'sim_node')
 
 
 def said(process):
