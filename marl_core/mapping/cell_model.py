@@ -28,11 +28,14 @@ REACH_CELLS = (2.0, 3.0, 4.5, 6.5, 10.0, 16.0)
 SLOPES, DISTANCES = 12, 9
 HIDDEN = 32
 WEIGHT_SCALE = 64
+LANES = 4
+WORDS = HIDDEN // LANES
 TABLE_CONTEXTS = 3 * 9 * 2
 
 _BEHIND = [(a, b) for a in range(-5, 1) for b in range(-5, 6) if (a < 0 or b < 0) and a * a + b * b <= 26]
 _AHEAD = [(a, b) for a in range(4) for b in range(-3, 4) if (a > 0 or b >= 0) and a * a + b * b <= 9]
 OFFSETS = np.array([a * EDGE + b for a, b in _BEHIND + _AHEAD], np.int64)
+_FINE = 15
 _REACH = np.array([round(2 * reach) for reach in REACH_CELLS], np.int64)
 _RAY_ROW = 1 + 2 * OFFSETS.size
 _SLOPE_ROW = _RAY_ROW + 2 * _REACH.size
@@ -48,14 +51,14 @@ class Weights(NamedTuple):
 
     Attributes:
         hidden: what each active row adds to each hidden unit, times WEIGHT_SCALE. Shape: (ROWS, HIDDEN), int16.
-        output: log-odds per hidden unit of a cell's being known, and occupied. Shape: (2, HIDDEN), int16.
+        output: log-odds per hidden unit of a cell's being known, and occupied. Shape: (2, HIDDEN), int64.
         bias: log-odds. Shape: (2,), int64.
         table: log-odds of cells amid equals. Shape: (TABLE_CONTEXTS, 2), int64.
         steps: probabilities that coordinates begin with. Shape: (STEP_CONTEXTS,), int64.
     """
 
     hidden: NDArray[np.int16]
-    output: NDArray[np.int16]
+    output: NDArray[np.int64]
     bias: NDArray[np.int64]
     table: NDArray[np.int64]
     steps: NDArray[np.int64]
@@ -73,8 +76,18 @@ def weights_of(text: str) -> Weights:
     sizes = ROWS * HIDDEN, 2 * HIDDEN, 2, 2 * TABLE_CONTEXTS, STEP_CONTEXTS
     *signed, steps = np.split(numbers, np.cumsum(sizes)[:-1])
     hidden, output, bias, table = (part.astype(np.int16) for part in signed)
-    return Weights(hidden.reshape(ROWS, HIDDEN), output.reshape(2, HIDDEN), bias.astype(np.int64),
+    return Weights(hidden.reshape(ROWS, HIDDEN), output.reshape(2, HIDDEN).astype(np.int64), bias.astype(np.int64),
                    table.reshape(TABLE_CONTEXTS, 2).astype(np.int64), steps.astype(np.int64))
+
+
+def packed(hidden: NDArray[np.int16]) -> NDArray[np.int64]:
+    """Four hidden units in each 64-bit number, so that one addition does for four. Shape: (ROWS, WORDS).
+
+    Units that are negative borrow from the one above; the sum of all still tells them apart, lowest first, as long
+    as none leaves int16, which ``check`` makes sure of.
+    """
+    lanes = hidden.astype(np.int64).reshape(-1, WORDS, LANES)
+    return sum(lanes[:, :, lane] << (16 * lane) for lane in range(LANES))
 
 
 def check(weights: Weights) -> None:
@@ -124,20 +137,20 @@ def active_rows(block: NDArray[np.uint8], row: int, col: int, ahead: int, aside:
     place = (row + MARGIN) * EDGE + col + MARGIN
     for k in range(OFFSETS.size):
         value = block[place + OFFSETS[k]]
-        if value:
-            rows[count] = 2 * k + value
-            count += 1
-    distance = max(_root(ahead * ahead + aside * aside), 1)
+        rows[count] = 2 * k + value  # Overwritten by the next if the cell is unknown; there is no pattern to predict.
+        count += np.int64(value != 0)
+    # The root is exact: what it is taken of fits into a float64, and its rounding is the same everywhere.
+    distance = max(np.int64(np.sqrt(np.float64(ahead * ahead + aside * aside))), 1)
+    back_y, back_x = (ahead << _FINE) // distance, (aside << _FINE) // distance
     for k in range(_REACH.size):
         reach = min(_REACH[k], distance)
-        y = ((2 * row + 1) * distance - ahead * reach) // (2 * distance) + MARGIN
-        x = ((2 * col + 1) * distance - aside * reach) // (2 * distance) + MARGIN
+        y = ((((2 * row + 1) << _FINE) - back_y * reach) >> (_FINE + 1)) + MARGIN
+        x = ((((2 * col + 1) << _FINE) - back_x * reach) >> (_FINE + 1)) + MARGIN
         value = block[y * EDGE + x]
-        if value:
-            rows[count] = _RAY_ROW - 1 + 2 * k + value
-            count += 1
+        rows[count] = _RAY_ROW - 1 + 2 * k + value
+        count += np.int64(value != 0)
     rows[count] = _SLOPE_ROW + (0 if ahead <= 0 else min(max((8 * aside) // ahead, -2), 8) + 3)
-    rows[count + 1] = _DISTANCE_ROW + min(_bits(distance >> 1), DISTANCES - 1)
+    rows[count + 1] = _DISTANCE_ROW + _bits(distance >> 1)
     count += 2
     if is_held:
         rows[count] = _HELD_ROW
@@ -146,44 +159,43 @@ def active_rows(block: NDArray[np.uint8], row: int, col: int, ahead: int, aside:
 
 
 @njit(cache=True, nogil=True)
-def hidden_units(rows: NDArray[np.uint8], count: int, hidden: NDArray[np.int16], units: NDArray[np.int16]) -> None:
-    """Sum active rows into ``units`` and cut them at 0. Shape: (HIDDEN,)."""
-    for h in range(HIDDEN):
-        units[h] = 0
+def hidden_units(rows: NDArray[np.uint8], count: int, hidden: NDArray[np.int64], sums: NDArray[np.int64],
+                 units: NDArray[np.int64]) -> None:
+    """Add up active rows and cut the sums at 0.
+
+    Args:
+        rows, count: from ``active_rows``.
+        hidden: see ``packed``. Shape: (ROWS, WORDS).
+        sums: scratch. Shape: (WORDS,).
+        units: written. Shape: (HIDDEN,).
+    """
+    sums[:] = 0
     for k in range(count):
-        row = hidden[rows[k]]
-        for h in range(HIDDEN):
-            units[h] += row[h]
-    for h in range(HIDDEN):
-        units[h] = max(units[h], np.int16(0))
+        row = rows[k]
+        for word in range(WORDS):
+            sums[word] += hidden[row, word]
+    for word in range(WORDS):
+        total = sums[word]
+        for lane in range(LANES):
+            unit = ((total + 0x8000) & 0xFFFF) - 0x8000
+            units[word * LANES + lane] = max(unit, 0)
+            total = (total - unit) >> 16
 
 
 @njit(cache=True, nogil=True)
-def log_odds(units: NDArray[np.int16], output: NDArray[np.int16], bias: int) -> int:
-    """One output of the network, in steps of 1/STEPS_PER_NAT."""
-    total = np.int32(0)
+def log_odds(units: NDArray[np.int64], output: NDArray[np.int64], bias: int) -> int:
+    """One output of the network, in steps of 1 / STEPS_PER_NAT."""
+    total = np.int64(0)
     for h in range(HIDDEN):
-        total += np.int32(units[h]) * np.int32(output[h])
-    return min(max((np.int64(total) // WEIGHT_SCALE) + bias, -MAX_LOG_ODDS), MAX_LOG_ODDS)
-
-
-@njit(cache=True, nogil=True)
-def _root(square: int) -> int:
-    """Whole part of a square root."""
-    if square < 1:
-        return 0
-    root = 1 << ((_bits(square) + 1) // 2)
-    while True:
-        better = (root + square // root) // 2
-        if better >= root:
-            return root
-        root = better
+        total += units[h] * output[h]
+    return min(max(total // WEIGHT_SCALE + bias, -MAX_LOG_ODDS), MAX_LOG_ODDS)
 
 
 @njit(cache=True, nogil=True)
 def _bits(number: int) -> int:
+    """Binary digits, DISTANCES - 1 at most."""
     count = 0
-    while number > 0:
+    while number > 0 and count < DISTANCES - 1:
         number >>= 1
         count += 1
     return count

@@ -19,10 +19,12 @@ from marl_core.mapping.cell_model import (
     MARGIN,
     MAX_ACTIVE,
     TABLE_CONTEXTS,
+    WORDS,
     Weights,
     active_rows,
     hidden_units,
     log_odds,
+    packed,
     table_context,
     weights_of,
 )
@@ -80,6 +82,7 @@ class Context:
     def __init__(self, weights: Weights | None = None) -> None:
         """Only who makes new weights names any."""
         self._weights = weights or weights_of(TABLE)
+        self._hidden = packed(self._weights.hidden)
         self._logistic = logistic_table()
         self._no_notes = Notes(0)
 
@@ -133,7 +136,7 @@ class Context:
         way = np.clip(tiles * TILE + TILE // 2 - place, -FURTHEST, FURTHEST)
         order = np.argsort(np.sum(way * way, axis=1), kind='stable')
         if not _code_cells(coder, data, order, slots, contents, is_held, tiles * TILE - place, classes,
-                           weights.hidden, weights.output, weights.bias, weights.table, self._logistic, notes.rows,
+                           self._hidden, weights.output, weights.bias, weights.table, self._logistic, notes.rows,
                            notes.codes, notes.count, notes.table):
             raise MessageError('truncated', f'{len(data)} bytes end within the cells')
         return names, contents[:len(tiles)]
@@ -169,7 +172,7 @@ def _code_marks(coder: Coder, data: NDArray[np.uint8], marks: Flags) -> None:
 @njit(cache=True, nogil=True)
 def _code_cells(coder: Coder, data: NDArray[np.uint8], order: NDArray[np.int64], slots: NDArray[np.int64],
                 contents: Classes, is_held: Flags, corners: NDArray[np.int64], classes: Classes,
-                hidden: NDArray[np.int16], output: NDArray[np.int16], bias: NDArray[np.int64],
+                hidden: NDArray[np.int64], output: NDArray[np.int64], bias: NDArray[np.int64],
                 table: NDArray[np.int64], logistic: NDArray[np.int64], noted_rows: NDArray[np.uint8],
                 noted_codes: Flags, noted: NDArray[np.int64], noted_table: NDArray[np.int64]) -> bool:
     """Write or read the cells of all tiles; False if data to read end before they should.
@@ -180,7 +183,7 @@ def _code_cells(coder: Coder, data: NDArray[np.uint8], order: NDArray[np.int64],
         classes: to write.
     """
     block, rows = np.empty(EDGE * EDGE, np.uint8), np.zeros(MAX_ACTIVE, np.uint8)
-    units = np.empty(HIDDEN, np.int16)
+    sums, units = np.empty(WORDS, np.int64), np.empty(HIDDEN, np.int64)
     for tile in order:
         y, x = corners[tile, 0] + TILE // 2, corners[tile, 1] + TILE // 2
         # The view is turned: ahead is along the longer way to the tile, and both axes lead away from the robot.
@@ -202,7 +205,7 @@ def _code_cells(coder: Coder, data: NDArray[np.uint8], order: NDArray[np.int64],
                     if turned:
                         ahead, aside = aside, ahead
                     count = active_rows(block, a, b, ahead, aside, is_held[tile], rows)
-                    hidden_units(rows, count, hidden, units)
+                    hidden_units(rows, count, hidden, sums, units)
                     known, occupied = log_odds(units, output[0], bias[0]), log_odds(units, output[1], bias[1])
                 if noted_codes.size:
                     _note(context, code, rows, count if context < 0 else 0, noted_rows, noted_codes, noted, noted_table)
