@@ -37,6 +37,14 @@ class DigestConfig:
     layers: int = 12
     max_layers: int = 255
 
+    def __post_init__(self) -> None:
+        for name in ('early_s', 'meet_s'):
+            shortest, longest = getattr(self, name)
+            if not 0.0 <= shortest <= longest:
+                raise ValueError(f'{name} must be a shortest and a longest wait, got {getattr(self, name)!r}')
+        if not (self.idle_s > 0.0 and self.layers >= 1 and self.max_layers >= 1):
+            raise ValueError(f'idle_s must be positive, layers and max_layers at least 1, got {self}')
+
 
 @dataclass(slots=True)
 class _Gap:
@@ -58,6 +66,7 @@ class DigestSchedule:
         self._said: dict[LayerId, int] = {}
         self._count = 0
         self._due_s = -inf
+        self._meet_s = inf
         self._last_s = -inf
         self._changed_s = -inf
 
@@ -65,6 +74,11 @@ class DigestSchedule:
     def has_gaps(self) -> bool:
         """Whether something is known to be missing here."""
         return bool(self._gaps)
+
+    @property
+    def missing(self) -> dict[LayerId, Ranges]:
+        """What is known to exist and not held, by layer."""
+        return {layer: gap.missing for layer, gap in self._gaps.items()}
 
     def exists(self, layer: LayerId, version: int, known: Ranges, wait_s: float, now: float) -> None:
         """Note that somebody spoke of a version of a layer.
@@ -74,17 +88,10 @@ class DigestSchedule:
             wait_s: how long what is missing may still be on its way [s].
             now: time [s].
         """
-        highest = self._exists.get(layer, 0)
-        if version > highest and (layer in self._exists or len(self._exists) < self._config.max_layers):
-            self._exists[layer] = highest = version
-        self._update(layer, highest, known, wait_s, now)
-
-    def held(self, layer: LayerId, known: Ranges, wait_s: float, now: float) -> None:
-        """Note what is held of a layer after something of it was heard."""
-        self._changed_s = now
-        if not known:
+        if layer not in self._exists and (not version or len(self._exists) >= self._config.max_layers):
             return
-        self._update(layer, max(self._exists.get(layer, 0), known[-1].last), known, wait_s, now)
+        self._exists[layer] = max(version, self._exists.get(layer, 0))
+        self._update(layer, known, wait_s, now)
 
     def changed(self, now: float) -> None:
         """Note that something is new here: digests come at their usual period for a while."""
@@ -92,8 +99,8 @@ class DigestSchedule:
 
     def meet(self, now: float) -> None:
         """Note that a peer is heard again (or for the first time)."""
-        self._due_s = min(self._due_s, max(now + self._random.uniform(*self._config.meet_s),
-                                           self._last_s + 0.5 * self._period_s))
+        self._meet_s = min(self._meet_s, max(now + self._random.uniform(*self._config.meet_s),
+                                             self._last_s + 0.5 * self._period_s))
 
     def is_due(self, now: float) -> bool:
         """Whether it is time for a digest; an early one if ``is_regular`` is not."""
@@ -102,7 +109,8 @@ class DigestSchedule:
     def is_regular(self, now: float) -> bool:
         """Whether it is time for a digest of more than what is missing."""
         idle = not self._gaps and now - self._changed_s > self._config.idle_after_s
-        return now + 1e-6 >= self._due_s + (self._config.idle_s - self._period_s if idle else 0.0)
+        due_s = self._due_s + (self._config.idle_s - self._period_s if idle else 0.0)
+        return now + 1e-6 >= min(due_s, self._meet_s)
 
     def compose(self, held: Iterable[LayerDigest], now: float) -> tuple[tuple[LayerDigest, ...], bool]:
         """What to say now, and whether it is about everything that is held."""
@@ -126,6 +134,7 @@ class DigestSchedule:
         if self.is_regular(now):
             # Uneven periods, so that replicas that started together do not talk at the same time for ever.
             self._due_s = now + self._period_s * self._random.uniform(0.9, 1.1)
+            self._meet_s = inf
         self._last_s = now
         self._count += 1
         for layer in self._gaps if whole else [entry.layer for entry in layers]:
@@ -139,8 +148,8 @@ class DigestSchedule:
     def _turn(self, layer: LayerId) -> tuple[int, LayerId]:
         return self._said.get(layer, 0), layer
 
-    def _update(self, layer: LayerId, exists: int, known: Ranges, wait_s: float, now: float) -> None:
-        missing = subtract((VersionRange(1, exists),), known) if exists else ()
+    def _update(self, layer: LayerId, known: Ranges, wait_s: float, now: float) -> None:
+        missing = subtract((VersionRange(1, self._exists[layer]),), known)
         gap = self._gaps.get(layer)
         if not missing:
             self._gaps.pop(layer, None)
