@@ -286,7 +286,6 @@ class Agent:
             'teammates': ', '.join(mate.robot for mate in self._team),
             'not trusted': '; '.join(self.trust.complaints()),
             'faults': _counts(self.faults),
-            'dropped messages': _counts(radio.drops),
             'sent [bytes]': _counts(radio.sent_bytes),
         }
 

@@ -8,6 +8,10 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 from rclpy.time import Time
 
+from marl_core.communication.communicator import Communicator
+from marl_core.mapping.replica import Replica
+from marl_core.types import LayerDigest, LayerId
+from marl_core.versions import Ranges, intersect, subtract
 from marl_nodes.qos import DIAGNOSTICS
 
 OK, WARN, ERROR, STALE = (
@@ -37,6 +41,50 @@ class Durations:
 def drop_values(drops: Mapping[str, int]) -> dict[str, str]:
     """Counts of what was refused, under ``dropped_<reason>``."""
     return {f'dropped_{reason}': str(count) for reason, count in sorted(drops.items())}
+
+
+def in_words(counts: Mapping[str, int]) -> str:
+    """Counts by kind as ``digest: 10, features: 200``."""
+    return ', '.join(f'{kind}: {count}' for kind, count in sorted(counts.items()))
+
+
+class ReplicaHealth:
+    """What a node says about its copy of the shared map: whether it lacks anything, and what it holds."""
+
+    def __init__(self) -> None:
+        self._held: tuple[LayerDigest, ...] | None = None
+        self._hash = ''
+        self._lacking: dict[LayerId, list[tuple[float, Ranges]]] = {}
+
+    def values(self, replica: Replica, communicator: Communicator, now_s: float) -> dict[str, str]:
+        """Under ``convergence`` in words; ``state_hash`` is the same for all replicas that agree.
+
+        ``tiles_missing`` counts versions that others spoke of: a tile that changed meanwhile counts again.
+        """
+        held = replica.digest()
+        if held != self._held:
+            self._held, self._hash = held, replica.state_hash()
+        counts, oldest_s = self._note(communicator.missing, now_s)
+        lacking = ', '.join(f'{count} of {layer.robot}' for layer, count in sorted(counts.items()))
+        return {'state_hash': self._hash, 'convergence': f'lacks {lacking}' if lacking else 'lacks nothing known of',
+                'tiles_missing': str(sum(counts.values())), 'oldest_missing_s': f'{oldest_s:.1f}',
+                'link_loss': f'{communicator.loss:.2f}', **drop_values(communicator.drops)}
+
+    def _note(self, missing: Mapping[LayerId, Ranges], now_s: float) -> tuple[dict[LayerId, int], float]:
+        """How much is missing of each layer, and for how long the oldest of it [s]."""
+        for layer in [layer for layer in self._lacking if layer not in missing]:
+            del self._lacking[layer]
+        oldest_s = now_s
+        for layer, ranges in missing.items():
+            fresh, cohorts = ranges, []
+            for since_s, before in self._lacking.get(layer, ()):
+                if still := intersect(before, ranges):
+                    cohorts.append((min(since_s, now_s), still))
+                    fresh = subtract(fresh, still)
+            self._lacking[layer] = [*cohorts, (now_s, fresh)] if fresh else cohorts
+            oldest_s = min(oldest_s, *(since_s for since_s, _ in self._lacking[layer]))
+        return ({layer: sum(last - first + 1 for first, last in ranges) for layer, ranges in missing.items()},
+                now_s - oldest_s)
 
 
 class Drops:

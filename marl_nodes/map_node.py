@@ -32,8 +32,8 @@ from marl_core.mapping.replica import Replica
 from marl_core.mapping.trust import Trust, TrustState
 from marl_core.types import Packet, Pose
 from marl_nodes import conversions, qos
-from marl_nodes.diagnostics import IMPERSONATED, OK, WARN, Diagnostics, drop_values
-from marl_nodes.fleet_topics import FleetTopics
+from marl_nodes.diagnostics import IMPERSONATED, OK, WARN, Diagnostics, ReplicaHealth, in_words
+from marl_nodes.faults import open_topics
 from marl_nodes.key_files import load_seal
 from marl_nodes.map_view import MapView, areas_m2
 from marl_nodes.parameters import declare, parameter
@@ -60,6 +60,7 @@ class MapParameters:
     save_period_s: float = parameter(5.0, 'Time between two saves, when something is new [s; wall clock].',
                                      0.1, 3600.0)
     map_path: str = parameter('map', 'Where the service save_map writes when its request names no path.')
+    allow_faults: bool = parameter(False, 'Obey <fleet_namespace>/faults, for `marl_fleet chaos`; never on robots.')
 
 
 class MapNode(Node):
@@ -86,8 +87,8 @@ class MapNode(Node):
         self._restore()
         self._map_publisher = self.create_publisher(OccupancyGrid, '/map', qos.LATCHED)
         self._update_publisher = self.create_publisher(conversions.OccupancyGridUpdate, '/map_updates', qos.UPDATES)
-        self._fleet = FleetTopics(self, given.fleet_namespace, self._hear)
-        self._diagnostics = Diagnostics(self, given.name)
+        self._fleet = open_topics(self, given.fleet_namespace, self._hear, self.replica, given.allow_faults)
+        self._diagnostics, self._health = Diagnostics(self, given.name), ReplicaHealth()
         self.create_service(SaveMap, '~/save_map', self._on_save_map)
         self.create_service(GetCoverage, '~/coverage', self._on_coverage)
         self.create_service(SetTrust, '~/set_trust', self._on_set_trust)
@@ -215,10 +216,10 @@ class MapNode(Node):
 
     def _diagnose(self) -> None:
         values = {'known_m2': f'{self.replica.known_area_m2:.1f}', 'layers': str(len(self.replica.layers)),
-                  **{f'bytes_from_{robot}': str(traffic.bytes_by_kind.total())
+                  **{f'bytes_from_{robot}': in_words(traffic.bytes_by_kind)
                      for robot, traffic in sorted(self.communicator.traffic.items())},
                   **{f'trust_{robot}': f'{state.score:.3f} {state.standing}' for robot, state in self._standings()},
-                  **drop_values(self.communicator.drops)}
+                  **self._health.values(self.replica, self.communicator, self._now_s)}
         impersonated = IMPERSONATED if self.communicator.drops.get('impersonated') else ''
         problem = self._problem or impersonated or '; '.join(self.trust.complaints())
         self._diagnostics.publish(self.get_clock().now(), WARN if problem else OK,

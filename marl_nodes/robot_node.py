@@ -40,8 +40,8 @@ from marl_core.errors import ConfigError, MarlError, MessageError
 from marl_core.trace import TraceStep, TraceWriter
 from marl_core.types import STOP, LaserScan, Packet, Pose, Readings, RobotModel, Twist
 from marl_nodes import conversions, qos
-from marl_nodes.diagnostics import ERROR, IMPERSONATED, OK, WARN, Diagnostics, Drops, Durations
-from marl_nodes.fleet_topics import FleetTopics
+from marl_nodes.diagnostics import ERROR, IMPERSONATED, OK, WARN, Diagnostics, Drops, Durations, ReplicaHealth
+from marl_nodes.faults import open_topics
 from marl_nodes.key_files import load_seal
 from marl_nodes.odometry import CLOCK_RESTART_S, OdometryTrack
 from marl_nodes.parameters import declare, parameter, read
@@ -93,6 +93,7 @@ class RobotParameters:
     trace_path: str = parameter('', 'File that records every tick for a replay (marl_core.trace). Empty: none.')
     epoch: int = parameter(0, "Which of the robot's lives this is, never used before. 0: seconds since 1970.",
                            0, 2**32 - 1)
+    allow_faults: bool = parameter(False, 'Obey <fleet_namespace>/faults, for `marl_fleet chaos`; never on robots.')
 
 
 SETTABLE = frozenset(entry.name for entry in fields(RobotParameters)) - {'robot_name', 'autostart'}
@@ -120,7 +121,7 @@ class RobotNode(LifecycleNode):
         self._trace: TraceWriter | None = None
         self._life, self._drive = ExitStack(), ExitStack()  # What cleanup and deactivate undo.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._diagnostics = Diagnostics(self, self.name)
+        self._diagnostics, self._health = Diagnostics(self, self.name), ReplicaHealth()
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._diagnose, clock=self._steady)
         if self.parameters.autostart:
             self._come_up()
@@ -177,7 +178,8 @@ class RobotNode(LifecycleNode):
         self._scan: LaserScan | None = None
         self._scanned_s = -inf
         self._frames: dict[str, str] = {}
-        self._fleet = FleetTopics(self, self.parameters.fleet_namespace, self._hear)
+        self._fleet = open_topics(self, self.parameters.fleet_namespace, self._hear, self.agent.world.replica,
+                                  self.parameters.allow_faults)
         self._drive.callback(self._fleet.close)
         for kind, topic, listener, profile in (
                 (Odometry, 'odom', self._on_odometry, qos.SENSOR),
@@ -392,7 +394,8 @@ class RobotNode(LifecycleNode):
         elif self.is_driving:
             summary = self.agent.activity.name.lower()
         values = {'scan_age_s': f'{age_s:.2f}', 'failed_ticks': str(self._failures), **self.drops.values(),
-                  **self.tick_durations.values('tick'), **self.agent.diagnostics()}
+                  **self.tick_durations.values('tick'), **self.agent.diagnostics(),
+                  **self._health.values(self.agent.world.replica, self.agent.communicator, self._now_s)}
         self._diagnostics.publish(self.get_clock().now(), level, summary, values)
 
 

@@ -135,6 +135,11 @@ class Communicator:
         """Features that were heard and wait for what they are coded against."""
         return len(self._parked)
 
+    @property
+    def missing(self) -> dict[LayerId, Ranges]:
+        """What others spoke of and is not held here, by layer."""
+        return self._resync.missing
+
     def teammates(self, now: float) -> list[Teammate]:
         """Teammates heard of late, by name."""
         return self._teammates.fresh(self._advance(now))

@@ -55,6 +55,11 @@ class AntiEntropy:
         return self._digests.has_gaps
 
     @property
+    def missing(self) -> dict[LayerId, Ranges]:
+        """What is known to exist and not held here, by layer."""
+        return self._digests.missing
+
+    @property
     def lossy(self) -> bool:
         """Whether the links are not to be trusted."""
         return self.loss >= self._redundancy.lossy_from

@@ -99,7 +99,7 @@ def test_it_survives_what_is_malformed_and_counts_it(robot, ear):
         values = ear.diagnostics.get('robot_1', ('', {}))[1]
         reasons = ('not-finite', 'bad-data', 'own-name', 'truncated', 'foreign-version', 'oversized', 'bad-name')
         return values.get('dropped_scan', '0') != '0' and all(
-            reason in values.get('dropped messages', '') for reason in reasons)
+            values.get(f'dropped_{reason}', '0') != '0' for reason in reasons)
     ear.until(counted, also=attack)
     robot.commands.clear()
     ear.until(lambda: any(command != STOP for command in robot.commands), also=robot.live)
