@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import cycle
 from math import inf
 from pathlib import Path
-from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
@@ -67,18 +66,19 @@ class Step(NamedTuple):
 
 
 class Traffic(NamedTuple):
-    """Bytes per second of one run, and CPU seconds of each message."""
+    """Bytes of one run, how long it was, and CPU seconds of each message."""
 
-    features: float
-    data: float
-    crops: float
-    grids: float
+    features: int
+    data: int
+    crops: int
+    grids: int
+    duration_s: float
     encode_s: list[float]
     join_s: list[float]
 
 
 def measure() -> list[Row]:
-    """Bytes of packets, headers and checksum included, means over runs on worlds that no weight was made from.
+    """Bytes of packets, headers and checksum included, over all runs on worlds that no weight was made from.
 
     New tiles and large changes go out within a second, small changes of known tiles within five; the crop says
     everything within a second. Both build on what was said before.
@@ -94,7 +94,8 @@ def measure() -> list[Row]:
 
 def _shared(what: str, worlds: tuple[str, ...], noise_m: float, target: float) -> list[Row]:
     runs = [traffic(Run(name, noise_m)) for name in worlds]
-    sent, data, crop, full = (fmean(run[k] for run in runs) for k in range(4))
+    duration_s = sum(run.duration_s for run in runs)
+    sent, data, crop, full = (sum(run[k] for run in runs) / duration_s for k in range(4))
     name = f'map features of a robot that {what}'
     rows = [Row(name, sent, 'B/s', target, at_least=False, peer='full OccupancyGrid of the known part every 5 s',
                 ratio=full / sent, ratio_target=900.0),
@@ -116,7 +117,7 @@ def traffic(run: Run, urgency: Urgency | None = None) -> Traffic:
     features = data = crops = grids = sequence = 0
     times_s: tuple[list[float], list[float]] = [], []
     crops_due_s, grids_due_s = 0.0, FULL_GRID_PERIOD_S
-    for step, message, encode_s in published(run, sender):
+    for step, message, encode_s in published(load_world(run.world), run, sender):
         if message is not None:
             started_s = CLOCK()
             receiver.join(message)
@@ -134,13 +135,13 @@ def traffic(run: Run, urgency: Urgency | None = None) -> Traffic:
             grids_due_s += FULL_GRID_PERIOD_S
     if (receiver.fused != step.own.classes).any() or receiver.state_hash() != sender.state_hash():
         raise AssertionError(f'{run.world}: the receiver holds another map than the sender')
-    return Traffic(features / step.now, data / step.now, crops / step.now, grids / step.now, *times_s)
+    return Traffic(features, data, crops, grids, step.now, *times_s)
 
 
-def published(run: Run, sender: Replica) -> Iterator[tuple[Step, MapFeatures | None, float]]:
+def published(world: World, run: Run, sender: Replica) -> Iterator[tuple[Step, MapFeatures | None, float]]:
     """Every step of a run, with what the robot says after it, if anything, and the CPU time of that [s]."""
     due_s = 0.0
-    for step in drive(load_world(run.world), DURATION_S, run.seed, run.noise_m):
+    for step in drive(world, DURATION_S, run.seed, run.noise_m):
         sender.write(LAYER, step.tiles, step.own.classes)
         message, took_s = _publish(sender, step, step.now) if step.now >= due_s - 1e-6 else (None, 0.0)
         if message is not None:
