@@ -62,7 +62,7 @@ class MappingFleet:
         apart_m = np.hypot(*(poses[:, None, :2] - poses[:, :2]).transpose(2, 0, 1))
         near = (apart_m < MODEL.lidar.range_max_m) & (apart_m > 0.0)
         for occupancy, scan, pose, others in zip(self._maps, scans, poses.tolist(), near, strict=True):
-            occupancy.integrate(scan, Pose(*pose), discs[others])
+            occupancy.integrate(scan, Pose(*pose), discs.compress(others, axis=0))
         self._ranges_m = np.stack([scan.ranges_m for scan in scans])
 
     def close(self) -> None:
