@@ -28,6 +28,7 @@ from marl_core.errors import MapError, MarlError
 from marl_core.mapping import persistence
 from marl_core.mapping.bounds import MapBounds
 from marl_core.mapping.map_server import write_map
+from marl_core.mapping.prior_map import join_prior
 from marl_core.mapping.replica import Replica
 from marl_core.mapping.trust import Trust, TrustState
 from marl_core.types import Packet, Pose
@@ -55,6 +56,7 @@ class MapParameters:
     fleet_namespace: str = parameter('/fleet', 'Namespace of the topics features, status and digest.')
     security_mode: str = parameter('', f'Who may speak: {", ".join(MODES)} (docs/security.md). Has to be chosen.')
     keys_path: str = parameter('', 'Folder of the files that marl_fleet keys made; not read in mode plain.')
+    initial_map: str = parameter('', 'A map_server YAML file to begin with, as a layer of its own. Empty: none.')
     publish_period_s: float = parameter(1.0, 'Least time between two messages on /map [s; wall clock].', 0.1, 3600.0)
     state_path: str = parameter('', 'File that keeps the replica, restored on start. Empty: kept in memory only.')
     save_period_s: float = parameter(5.0, 'Time between two saves, when something is new [s; wall clock].',
@@ -85,6 +87,10 @@ class MapNode(Node):
         self._saved_hash = ''
         self._problem = ''
         self._restore()
+        if given.initial_map:
+            prior = join_prior(self.replica, given.initial_map, given.name)
+            self.get_logger().info(f'{given.initial_map}: {prior}')
+            self.view.note(self.replica.take_changed())
         self._map_publisher = self.create_publisher(OccupancyGrid, '/map', qos.LATCHED)
         self._update_publisher = self.create_publisher(conversions.OccupancyGridUpdate, '/map_updates', qos.UPDATES)
         self._fleet = open_topics(self, given.fleet_namespace, self._hear, self.replica, given.allow_faults)
