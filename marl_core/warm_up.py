@@ -35,6 +35,7 @@ def warm_up() -> float:
                 agent.decide(agent.policy.choose(observation))
             outbox += agent.act()[1]
         inbox = outbox
+    agents[0].world.replica.set_weight('b', 1)  # what happens when a robot is doubted
     return perf_counter() - started_s
 
 
