@@ -7,9 +7,10 @@ WORLD ?= office:1
 POLICY ?= models/exported/coordinator.onnx
 SEED ?= 0
 SPEED ?= 0
+FUZZ_S ?= 120
 PHYSICS ?= pybullet
 
-.PHONY: help demo test test-slow check bench setup system warm clean train
+.PHONY: help demo test test-slow check fuzz bench setup system warm clean train
 
 help:  ## show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -23,6 +24,10 @@ test: setup  ## every fast test: at most 10 minutes on 2 cores
 
 check: setup  ## style, types of imports, duplicated names
 	$(RUN) ruff check . && lint-imports
+
+fuzz: setup  ## let strangers' bytes try each reader for FUZZ_S seconds
+	$(PY) -m pip install --quiet '.[fuzz]'
+	$(RUN) for target in packets tiles joins links files; do python -m tests.fuzz.fuzz $$target $(FUZZ_S) || exit 1; done
 
 bench: setup $(VENV)/.bench  ## measure every number that the README claims (alone on the machine)
 	$(RUN) OMP_NUM_THREADS=1 python -m benchmarks
