@@ -25,8 +25,7 @@ test: setup  ## every fast test: at most 10 minutes on 2 cores
 check: setup  ## style, types of imports, duplicated names
 	$(RUN) ruff check . && lint-imports
 
-fuzz: setup  ## let strangers' bytes try each reader for FUZZ_S seconds
-	$(PY) -m pip install --quiet '.[fuzz]'
+fuzz: setup $(VENV)/.fuzz  ## let strangers' bytes try each reader for FUZZ_S seconds
 	$(RUN) for target in packets tiles joins links files; do python -m tests.fuzz.fuzz $$target $(FUZZ_S) || exit 1; done
 
 bench: setup $(VENV)/.bench  ## measure every number that the README claims (alone on the machine)
@@ -52,6 +51,10 @@ $(VENV)/.ready: pyproject.toml setup.py CMakeLists.txt package.xml $(wildcard ms
 
 $(VENV)/.bench: $(VENV)/.ready
 	$(PY) -m pip install --quiet '.[bench]'
+	touch $@
+
+$(VENV)/.fuzz: $(VENV)/.ready
+	$(PY) -m pip install --quiet -e '.[fuzz]'
 	touch $@
 
 clean:  ## remove what was built (not runs/)
