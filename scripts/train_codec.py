@@ -35,6 +35,7 @@ from sim.worlds import World, load_world  # noqa: E402
 KINDS = ('office', 'rooms', 'warehouse', 'cave', 'maze')
 SEEDS = range(101, 113)
 """No test and no benchmark uses worlds of these seeds."""
+DURATION_S = 240.0
 NOISES_M = (0.0, 0.02, 0.01, 0.02)
 STEPS, BATCH, LEARNING_RATE = 60_000, 2048, 4e-3
 KEPT = 0.4
@@ -123,7 +124,7 @@ def messages(world: World, seed: int) -> Iterator[tuple]:
     """What a robot says, its tiles and their classes, and where it sees them from [cells]."""
     sender = Replica(BOUNDS, LAYER.robot, LAYER, ReplicaConfig(codec='raw'))
     rows, cols = BOUNDS.shape
-    for step, message, _ in published(world, Run(world.name, NOISES_M[seed % len(NOISES_M)], seed), sender):
+    for step, message, _ in published(world, Run(world.name, NOISES_M[seed % len(NOISES_M)], seed), sender, DURATION_S):
         if message is not None:
             batch = decode(message.data, message.versions, message.codec, DecodeLimits())
             row, col = BOUNDS.cell_of(step.x_m, step.y_m)

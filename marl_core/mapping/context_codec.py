@@ -47,10 +47,7 @@ from marl_core.mapping.votes import TILE_CELLS
 
 ORIGIN_STEP = 4
 """Cells; where the robot sees from is named no finer."""
-BLOCK = 4
-"""Edge of the blocks of a coarse tile [cells]."""
 _HAS_ORIGIN = CERTAIN - CERTAIN // 8
-_IS_COARSE = CERTAIN // 64
 _NEIGHBOURS = np.array([dy * 2**32 + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1)], np.int64)
 _FAR = 2**20
 
@@ -119,7 +116,6 @@ class Context:
               bases: Bases | None, origin: tuple[int, int] | None, notes: Notes) -> tuple[NDArray[np.int32], Classes]:
         """Write a message or read one, as the coder runs; returns its tiles and their classes."""
         weights, odds = self._weights, self._weights.steps.copy()
-        coarse = code_bit(coder, data, _IS_COARSE, int(is_coarse(classes)))
         place = np.array(origin or (0, 0), np.int64) // ORIGIN_STEP
         if code_bit(coder, data, _HAS_ORIGIN, int(origin is not None)):
             code_origin(coder, data, place, odds)
@@ -139,26 +135,11 @@ class Context:
             contents, is_held = bases.contents(around, marks)
         way = np.clip(tiles * TILE + TILE // 2 - place, -FURTHEST, FURTHEST)
         order = np.argsort(np.sum(way * way, axis=1), kind='stable')
-        if not _code_cells(coder, data, BLOCK if coarse else 1, order, slots, contents, is_held, tiles * TILE - place, classes,
+        if not _code_cells(coder, data, order, slots, contents, is_held, tiles * TILE - place, classes,
                            self._hidden, weights.output, weights.bias, weights.table, self._logistic, notes.rows,
                            notes.codes, notes.count, notes.table):
             raise MessageError('truncated', f'{len(data)} bytes end within the cells')
         return names, contents[:len(tiles)]
-
-
-def coarsened(classes: Classes) -> Classes:
-    """Tiles of which all cells of a block are alike: occupied if any is, free if none is and half are free."""
-    blocks = classes.reshape(-1, TILE // BLOCK, BLOCK, TILE // BLOCK, BLOCK)
-    is_occupied = (blocks > 0).any(axis=(2, 4), keepdims=True)
-    is_free = 2 * np.count_nonzero(blocks < 0, axis=(2, 4), keepdims=True) >= BLOCK * BLOCK
-    coarse = np.where(is_occupied, np.int8(1), np.where(is_free, np.int8(-1), np.int8(0)))
-    return np.broadcast_to(coarse, blocks.shape).reshape(classes.shape).copy()
-
-
-def is_coarse(classes: Classes) -> bool:
-    """Whether all cells of each block are alike, so that one of them says it all."""
-    blocks = classes.reshape(-1, TILE // BLOCK, BLOCK, TILE // BLOCK, BLOCK)
-    return bool((blocks == blocks[:, :, :1, :, :1]).all())
 
 
 def _surroundings(tiles: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -189,7 +170,7 @@ def _code_marks(coder: Coder, data: NDArray[np.uint8], marks: Flags) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _code_cells(coder: Coder, data: NDArray[np.uint8], edge: int, order: NDArray[np.int64], slots: NDArray[np.int64],
+def _code_cells(coder: Coder, data: NDArray[np.uint8], order: NDArray[np.int64], slots: NDArray[np.int64],
                 contents: Classes, is_held: Flags, corners: NDArray[np.int64], classes: Classes,
                 hidden: NDArray[np.int64], output: NDArray[np.int64], bias: NDArray[np.int64],
                 table: NDArray[np.int64], logistic: NDArray[np.int64], noted_rows: NDArray[np.uint8],
@@ -197,7 +178,6 @@ def _code_cells(coder: Coder, data: NDArray[np.uint8], edge: int, order: NDArray
     """Write or read the cells of all tiles; False if data to read end before they should.
 
     Args:
-        edge: of the blocks of which one cell speaks for all [cells].
         contents: of tiles and those round them; first what is held, in the end what was coded.
         corners: of the tiles, seen from where the robot is [cells]. Shape: (N, 2).
         classes: to write.
@@ -215,11 +195,6 @@ def _code_cells(coder: Coder, data: NDArray[np.uint8], edge: int, order: NDArray
             for b in range(TILE):
                 row, col = _place_of(a, b, turned, down, left)
                 place = (a + MARGIN) * EDGE + b + MARGIN
-                if a % edge or b % edge:
-                    code = block[place - a % edge * EDGE - b % edge]
-                    block[place] = code
-                    contents[tile, row * TILE + col] = -1 if code == 1 else code // 2
-                    continue
                 code = _code_of(classes[tile, row * TILE + col])
                 context = table_context(block, place, is_held[tile])
                 if context >= 0:

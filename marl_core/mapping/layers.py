@@ -51,8 +51,8 @@ class Layer:
 class Urgency:
     """What is published at once, and what may wait for company.
 
-    While a robot passes by, a tile changes a little with every scan, and each time it is sent whole. Holding back
-    small changes of what others already know halves the bytes; new tiles are never held back.
+    While a robot passes by, a tile changes a little with every scan. Holding back small changes of what others
+    already know saves a quarter of the bytes (benchmarks/sharing.py has the curve); new tiles are never held back.
 
     Attributes:
         hold_cells: a tile published before waits until so many cells changed (1: never waits) ...
@@ -94,8 +94,8 @@ class OwnLayer(Layer):
         """What the layer votes with: own evidence counts before it is published."""
         return self.live
 
-    def note_written(self, indices: NDArray[np.integer]) -> None:
-        """Recount how far tiles that were just written or published are from what was published."""
+    def note_written(self, indices: NDArray[np.int32]) -> None:
+        """Recount how far tiles that were just written are from what was published."""
         self.waiting_cells[indices] = np.count_nonzero(self.live[indices] != self.tiles[indices], axis=1)
         self.waiting_since_s[indices[self.waiting_cells[indices] == 0]] = np.nan
 
@@ -121,18 +121,13 @@ class OwnLayer(Layer):
         score = worth / max(worth.max(initial=0.0), 1e-300) + age_s / urgency.patience_s
         return waiting[np.argsort(-score, kind='stable')]
 
-    def publish(self, indices: NDArray[np.intp], contents: NDArray[np.int8]) -> VersionRange:
-        """Give tiles the next versions, in the order given.
-
-        Args:
-            indices: flat indices. Shape: (N,).
-            contents: what the versions say; a tile whose live content differs goes on waiting, for as long as it
-                has. Shape: (N, TILE_CELLS).
-        """
+    def publish(self, indices: NDArray[np.intp]) -> VersionRange:
+        """Give the live content of tiles the next versions, in the order given."""
         versions = VersionRange(self.issued + 1, self.issued + indices.size)
-        self.tiles[indices] = contents
+        self.tiles[indices] = self.live[indices]
         self.versions[indices] = np.arange(versions.first, versions.last + 1, dtype=np.uint32)
-        self.note_written(indices)
+        self.waiting_cells[indices] = 0
+        self.waiting_since_s[indices] = np.nan
         self.issued = versions.last
         self.known = union(self.known, (versions,))
         return versions

@@ -18,7 +18,6 @@ from marl_core.errors import MapError, MessageError
 from marl_core.mapping.bases import Bases
 from marl_core.mapping.bounds import MapBounds
 from marl_core.mapping.codec import CODECS, MAX_LEANS_ON, MAX_VERSION, DecodeLimits, TileBatch, decode, encode
-from marl_core.mapping.context_codec import coarsened
 from marl_core.mapping.layers import Layer, OwnLayer, Urgency
 from marl_core.mapping.votes import FULL_WEIGHT, MAX_LAYERS, Votes
 from marl_core.types import LayerDigest, LayerId, MapDigest, MapFeatures, VersionRange
@@ -173,9 +172,6 @@ class Replica:
                 seen_from: tuple[float, float] | None = None) -> MapFeatures | None:
         """Give the most urgent waiting tiles their versions and say so in one message.
 
-        If not all fit, tiles that nobody has seen yet go first and coarsely, provided that more of them fit then;
-        each is coarse once at most, and goes on waiting until its turn to be told as it is.
-
         Args:
             layer: must be the own layer.
             budget_bytes: size of the message's data at most [bytes].
@@ -197,32 +193,23 @@ class Replica:
         ranked = own.ranked(self.config.urgency, now, None if value is None else np.ravel(value))
         if own.issued + ranked.size > MAX_VERSION:
             raise MapError(f'layer {layer} has used up its versions; start a new epoch')
+        start = own.issued + 1
         held_to = own.issued if bases is None else _held_to(bases)
-        built_on = Bases(own, self.bounds, min(held_to, own.issued), own.issued + 1)
+        built_on = Bases(own, self.bounds, min(held_to, own.issued), start)
         origin = None if seen_from is None else self._signed_cell(*seen_from)
 
-        def fitting(urgent: NDArray[np.intp], make: Callable[[NDArray[np.int8]], NDArray[np.int8]]
-                    ) -> tuple[MapFeatures | None, NDArray[np.intp], NDArray[np.int8]]:
-            def message(count: int) -> MapFeatures:
-                indices = np.sort(urgent[:count])
-                versions = VersionRange(own.issued + 1, own.issued + count)
-                batch = TileBatch(self._signed(indices), np.arange(versions.first, versions.last + 1),
-                                  make(own.live[indices]))
-                return self._message(layer, versions, batch, now, built_on, origin)
+        def message(count: int) -> MapFeatures:
+            indices = np.sort(ranked[:count])
+            versions = VersionRange(start, own.issued + count)
+            batch = TileBatch(self._signed(indices), np.arange(start, start + count), own.live[indices])
+            return self._message(layer, versions, batch, now, built_on, origin)
 
-            largest = self._largest(message, urgent.size, budget_bytes) if urgent.size else None
-            indices = np.sort(urgent[:largest.versions.last - own.issued if largest else 0])
-            return largest, indices, make(own.live[indices])
-
-        fine = fitting(ranked, np.copy)
-        said, unseen = fine, ranked[own.versions[ranked] == 0]
-        seen_soon = np.count_nonzero(own.versions[fine[1]] == 0)
-        if fine[1].size < min(ranked.size, self.config.max_tiles_per_message) and seen_soon < unseen.size:
-            coarse = fitting(unseen, coarsened)
-            said = coarse if coarse[1].size > seen_soon else fine
-        if said[0] is not None:
-            own.publish(*said[1:])
-        return said[0]
+        fitting = self._largest(message, ranked.size, budget_bytes)
+        if fitting is None:
+            return None
+        count = fitting.versions.last - own.issued
+        own.publish(np.sort(ranked[:count]))
+        return fitting
 
     def answer(self, layer: LayerId, ranges: Ranges, budget_bytes: float, now: float) -> MapFeatures | None:
         """Pass on what is held of the newest part of ``ranges``, in one message that settles a real interval.
