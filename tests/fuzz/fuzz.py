@@ -19,7 +19,7 @@ import atheris  # noqa: E402
 
 from marl_core.mapping import codec  # noqa: E402
 
-LIMIT_S = 0.3  # checked indices and coverage make it several times slower than in life
+LIMIT_S = 0.05
 LIMIT_MB = 1024
 MAX_INPUT_BYTES = 4096
 INSTRUMENTED = ('marl_core.communication', 'marl_core.mapping.persistence', 'marl_core.mapping.bases',
