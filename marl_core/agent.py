@@ -257,7 +257,7 @@ class Agent:
         command = STOP
         if self._pose is not None and not self._clock_ran_back:
             command = self.navigator.command(self._now_s, self._pose, self._twist, self._new_scan, self._team)
-        return command, self.communicator.send(self.status, self.world.replica, self._now_s)
+        return command, self.communicator.send(self.status, self.world.replica, self._now_s, self._tile_value)
 
     @property
     def status(self) -> RobotStatus | None:
@@ -288,6 +288,11 @@ class Agent:
             'faults': _counts(self.faults),
             'sent [bytes]': _counts(radio.sent_bytes),
         }
+
+    def _tile_value(self) -> NDArray[np.float32]:
+        """What teammates would have of each tile, by where they are and where they go. Shape: bounds.tiles_shape."""
+        places_m = [place for mate in self._team for place in (mate.pose[:2], (mate.goal_x_m, mate.goal_y_m))]
+        return self.world.tile_value(np.array(places_m, np.float64).reshape(-1, 2))
 
     @property
     def _arrived(self) -> bool:

@@ -1,7 +1,7 @@
 """One robot's link to the others: everything heard comes in here, every byte said goes out here."""
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import Protocol
@@ -49,7 +49,8 @@ class SharedMap(Protocol):
         """Take over tiles; raises MessageError."""
 
     def publish(self, layer: LayerId, budget_bytes: float, now: float,
-                value: NDArray[np.floating] | None = None) -> MapFeatures | None:
+                value: NDArray[np.floating] | None = None, bases: Ranges | None = (),
+                seen_from: tuple[float, float] | None = None) -> MapFeatures | None:
         """Put waiting own tiles into a message."""
 
     def answer(self, layer: LayerId, ranges: Ranges, budget_bytes: float, now: float) -> MapFeatures | None:
@@ -159,14 +160,15 @@ class Communicator:
         return tiles
 
     def send(self, status: RobotStatus | None, shared: SharedMap, now: float,
-             value: NDArray[np.floating] | None = None) -> list[Packet]:
+             value: Callable[[], NDArray[np.floating]] | None = None) -> list[Packet]:
         """Say what is due and fits the budget.
 
         Args:
             status: the own status (None for a map node).
             shared: the replica.
             now: the host's time [s].
-            value: worth of each tile to the others, see Replica.publish. Shape: (tiles_y, tiles_x).
+            value: gives the worth of each tile to the others, see Replica.publish, when new tiles are due.
+                Shape: (tiles_y, tiles_x).
         """
         steady_s = self._advance(now)
         self._resync.loss = self.loss
@@ -176,7 +178,7 @@ class Communicator:
         if status is not None and self._is_due('status', steady_s):
             self._post(outbox, status, 'status', steady_s, self._budget.status_period_s)
         if shared.own is not None and self._is_due('features', steady_s):
-            self._send_features(outbox, shared, steady_s, value)
+            self._send_features(outbox, status, shared, steady_s, value)
         if self._resync.digest_due(steady_s):
             self._send_digest(outbox, shared, steady_s)
         self._send_answers(outbox, shared, steady_s)
@@ -239,12 +241,16 @@ class Communicator:
             tiles += self._join(waiting, shared)
         return tiles
 
-    def _send_features(self, outbox: list[Packet], shared: SharedMap, now: float,
-                       value: NDArray[np.floating] | None) -> None:
+    def _send_features(self, outbox: list[Packet], status: RobotStatus | None, shared: SharedMap, now: float,
+                       value: Callable[[], NDArray[np.floating]] | None) -> None:
+        if not shared.waiting_tiles:
+            return
         waiting = self._resync.pending or self._resync.digest_due(now)
         reserved_bytes = self._budget.reserved_bytes if waiting else 0.0
         available_bytes = self._bucket.available(now) - reserved_bytes - self._envelope_bytes(shared.own)
-        message = shared.publish(shared.own, available_bytes, self._stamp_s, value)
+        message = shared.publish(shared.own, available_bytes, self._stamp_s, value() if value is not None else None,
+                                 self._resync.confirmed(shared.layers[shared.own].known, now),
+                                 status.pose[:2] if status is not None else None)
         if message is not None and self._post(outbox, message, 'features', now, self._budget.feature_period_s):
             self._resync.published(message, now)
 

@@ -6,12 +6,12 @@ it. On a link that loses nothing, nothing is repeated.
 """
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from math import ceil, inf, log
 
 from marl_core.types import VersionRange
-from marl_core.versions import Ranges, intersect, subtract, union
+from marl_core.versions import Ranges, covers, intersect, normalized, subtract, union
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,21 +102,32 @@ class Holdings:
         return () if first is None else (VersionRange(first, published[-1].last),)
 
 
+@dataclass(slots=True)
+class _Copies:
+    versions: VersionRange
+    left: int
+    until_s: float
+
+
 class Repeats:
-    """Which own versions are to be said again, and when."""
+    """Which own versions are to be said again, and when.
+
+    All of them are said in one pass, in several messages if the budget wants it so; then there is a pause. What did not
+    get its copies in twice the time meant for them is left to answers: the link has no room for more than is asked for.
+    """
 
     def __init__(self, config: RedundancyConfig | None = None) -> None:
         self._config = config or RedundancyConfig()
-        self._open: deque[tuple[VersionRange, int]] = deque()
+        self._open: deque[_Copies] = deque()
+        self._pass: Ranges = ()
+        self._left: Ranges = ()
         self._due_s = inf
         self._pause_s = inf
 
     @property
     def open(self) -> Ranges:
         """Versions that will be said again."""
-        if not self._open:
-            return ()
-        return (VersionRange(self._open[0][0].first, self._open[-1][0].last),)
+        return normalized(entry.versions for entry in self._open)
 
     def copies(self, loss: float) -> int:
         """How often each version is said in all, for an estimated loss [0..1]."""
@@ -126,7 +137,7 @@ class Repeats:
 
     def restart(self, ranges: Ranges, loss: float, now: float) -> None:
         """Plan anew: all of some ranges."""
-        self._open.clear()
+        self._keep(())
         for versions in ranges:
             self.plan(versions, loss, now)
 
@@ -136,26 +147,34 @@ class Repeats:
         if not repeats:
             return
         self._pause_s = self._config.spread_s / repeats
-        self._open.append((versions, repeats))
+        self._open.append(_Copies(versions, repeats, now + 2.0 * self._config.spread_s))
         self._due_s = min(self._due_s, now + self._pause_s)
 
     def due(self, now: float) -> Ranges:
         """What should be said again now."""
-        return self.open if now >= self._due_s - 1e-6 else ()
+        self._keep(entry for entry in self._open if now <= entry.until_s)
+        if now < self._due_s - 1e-6:
+            return ()
+        if not self._left:
+            self._pass = self._left = self.open
+        return self._left
 
     def said(self, versions: VersionRange, now: float) -> None:
-        """Note a repetition, which may have left out the oldest part."""
-        left = deque()
-        for entry, repeats in self._open:
-            if entry.first < versions.first:
-                left.append((entry, repeats))
-            elif repeats > 1:
-                left.append((entry, repeats - 1))
-        self._open = left
-        self._due_s = max(self._due_s + self._pause_s, now) if left else inf
+        """Note a repetition of what was due, or of its newest part."""
+        self._left = subtract(self._left, (versions,))
+        if self._left:
+            return
+        for entry in self._open:
+            entry.left -= covers(self._pass, (entry.versions,))
+        self._due_s = max(self._due_s + self._pause_s, now)
+        self._keep(entry for entry in self._open if entry.left > 0)
 
     def confirm(self, ranges: Ranges) -> None:
         """Leave out what everybody holds."""
-        self._open = deque(entry for entry in self._open if subtract((entry[0],), ranges))
+        self._left = subtract(self._left, ranges)
+        self._keep(entry for entry in self._open if subtract((entry.versions,), ranges))
+
+    def _keep(self, entries: Iterable[_Copies]) -> None:
+        self._open = deque(entries)
         if not self._open:
-            self._due_s = inf
+            self._left, self._due_s = (), inf

@@ -11,6 +11,7 @@ from marl_core.mapping.geodesics import DistanceField, nearest_traversable
 from marl_core.mapping.grid import OccupancyMap
 from marl_core.mapping.planning import PlanningGrid
 from marl_core.mapping.replica import Replica
+from marl_core.mapping.tile_value import tile_value
 from marl_core.types import LaserScan, LayerId, Pose
 
 Disc = tuple[float, float, float]
@@ -111,6 +112,17 @@ class WorldModel:
         """Whether something unknown lies within one planning cell of a planning cell."""
         around = self.planning.state[max(0, row - 1):row + 2, max(0, col - 1):col + 2]
         return bool((around == 0).any())
+
+    def tile_value(self, places_m: NDArray[np.float64]) -> NDArray[np.float32]:
+        """What each own tile is worth to others who are at or go to some places [m; map frame].
+
+        Args:
+            places_m: rows with NaN are left out. Shape: (n, 2).
+
+        Returns:
+            See marl_core.mapping.tile_value. Shape: bounds.tiles_shape.
+        """
+        return tile_value(self.bounds, self.replica.layers[self._layer].versions, places_m)
 
     def _start(self, pose: Pose) -> tuple[int, int]:
         rows, cols = self.bounds.planning_shape

@@ -237,7 +237,9 @@ def test_what_is_wrong_is_counted_and_the_rest_is_used():
     assert bob.link.receive(heard, bob.replica, 0.1) == 64
     assert bob.link.drops == {'own-layer': 1, 'own-name': 2, 'foreign-version': 1, 'truncated': 1, 'corrupt': 1,
                               'repeated': 1}
-    assert bob.link.received == {'features': 2, 'status': 1, 'digest': 1}
+    assert bob.link.traffic.keys() == {'ada', 'mallory'}
+    assert bob.link.traffic['ada'].packets == 3
+    assert bob.link.traffic['ada'].bytes_by_kind['features'] == len(features)
     assert [mate.status.robot for mate in bob.link.teammates(0.1)] == ['ada']
 
 

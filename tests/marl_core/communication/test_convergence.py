@@ -42,7 +42,19 @@ def test_a_clean_link_carries_nothing_twice():
         assert set(member.link.sent) <= {'status', 'features', 'digest'}
 
 
-@given(seed=st.integers(0, 10**6), rate=st.sampled_from((300.0, 1000.0, 4000.0)), loss=st.sampled_from((0.0, 0.3)),
+@given(seed=st.integers(0, 10**6), loss=st.sampled_from((0.0, 0.3, 0.5)), rate=st.sampled_from((500.0, 2000.0)))
+@settings(max_examples=6, deadline=None)
+def test_more_than_fits_the_budget_arrives_in_the_end(seed, loss, rate):
+    """Tiles that hardly compress: what nobody acknowledges must not be repeated for ever, nor keep the rest waiting."""
+    budget = Budget(rate_bytes_per_s=rate, burst_bytes=2500.0)
+    fleet = fleet_of(3, ChannelConfig(loss=loss, delay_max_s=0.5), CommunicationConfig(budget=budget))
+    random = np.random.default_rng(seed)
+    for member in fleet.members:
+        noise(member, random, EVERYWHERE[random.integers(0, len(EVERYWHERE), 20)])
+    assert fleet.agreement_s(20.0 * 3 * 20 * 400.0 / rate) < inf
+
+
+@given(seed=st.integers(0, 10**6), rate=st.sampled_from((300.0, 1000.0, 2000.0)), loss=st.sampled_from((0.0, 0.3)),
        tick_s=st.sampled_from((0.05, 0.1, 0.7)))
 @settings(max_examples=6, deadline=None)
 def test_no_window_of_any_length_exceeds_the_budget_and_a_burst(seed, rate, loss, tick_s):
@@ -86,7 +98,7 @@ def test_no_tile_starves(seed):
     own, said_s = writer.replica.layers[writer.replica.own], inf
     for tick in range(900):
         now_s = tick * TICK_S
-        writer.link.send(None, writer.replica, now_s, value)
+        writer.link.send(None, writer.replica, now_s, lambda: value)
         noise(writer, random, busy)
         if own.versions[0]:
             said_s = now_s

@@ -31,27 +31,54 @@ def test_copies_are_spread_evenly_and_end():
     assert repeats.open == ()
 
 
+def say(repeats, versions, now):
+    assert repeats.due(now)
+    repeats.said(VersionRange(*versions), now)
+
+
 def test_newer_versions_are_said_along_and_outlive_the_older_ones():
     repeats = Repeats(CONFIG)
     repeats.plan(VersionRange(1, 3), 0.1, 10.0)
-    repeats.said(VersionRange(1, 3), 11.0)
+    say(repeats, (1, 3), 11.0)
     repeats.plan(VersionRange(4, 6), 0.1, 11.0)
     assert repeats.open == ranges((1, 6))
-    for _ in range(2):
-        repeats.said(VersionRange(1, 6), 12.0)
+    say(repeats, (1, 6), 12.0)
+    say(repeats, (1, 6), 13.0)
     assert repeats.open == ranges((4, 6))
-    repeats.said(VersionRange(4, 6), 12.0)
+    say(repeats, (4, 6), 14.0)
     assert repeats.open == ()
-    assert repeats.due(1e9) == ()
+    assert repeats.due(14.5) == ()
 
 
-def test_a_repetition_that_left_out_the_oldest_part_does_not_count_for_it():
+def test_a_repetition_that_left_out_the_oldest_part_goes_on_with_it():
     repeats = Repeats(CONFIG)
-    repeats.plan(VersionRange(1, 3), 0.05, 10.0)
-    repeats.plan(VersionRange(4, 6), 0.05, 10.0)
-    for _ in range(3):
-        repeats.said(VersionRange(3, 6), 11.0)
-    assert repeats.open == ranges((1, 3))
+    repeats.plan(VersionRange(1, 6), 0.05, 10.0)
+    for now in (11.0, 12.0, 13.0):
+        assert repeats.due(now) == ranges((1, 6))
+        repeats.said(VersionRange(3, 6), now)
+        assert repeats.due(now) == ranges((1, 2))
+        repeats.said(VersionRange(1, 2), now)
+    assert repeats.open == ()
+
+
+def test_what_the_budget_has_no_room_for_is_left_to_answers():
+    repeats = Repeats(CONFIG)
+    repeats.plan(VersionRange(1, 6), 0.3, 10.0)
+    say(repeats, (3, 6), 11.0)
+    assert repeats.due(14.0) == ranges((1, 2))
+    assert repeats.due(14.1) == repeats.open == ()
+
+
+def test_what_is_published_during_a_pass_waits_for_the_next_one():
+    repeats = Repeats(CONFIG)
+    repeats.plan(VersionRange(1, 6), 0.05, 10.0)
+    say(repeats, (3, 6), 11.0)
+    repeats.plan(VersionRange(7, 8), 0.05, 11.0)
+    assert repeats.due(11.0) == ranges((1, 2))
+    say(repeats, (1, 2), 11.0)
+    say(repeats, (1, 8), 12.0)
+    say(repeats, (1, 8), 13.0)
+    assert repeats.open == ranges((7, 8))
 
 
 def test_what_everybody_holds_is_not_repeated():
@@ -61,7 +88,7 @@ def test_what_everybody_holds_is_not_repeated():
     repeats.confirm(ranges((1, 5)))
     assert repeats.open == ranges((4, 6))
     repeats.confirm(ranges((1, 6)))
-    assert repeats.due(1e9) == ()
+    assert repeats.due(11.0) == ()
 
 
 def test_confirmed_is_what_all_peers_hold():

@@ -1,0 +1,45 @@
+"""Which tiles teammates need first when a link is too slow to say everything at once."""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from marl_core.mapping.bounds import TILE, MapBounds
+
+REACH_M = 8.0
+"""At this distance from a place that matters, a tile is worth half of what it is worth there [m]."""
+NEWS = 4.0
+"""How many times as much a tile is worth that was never said: there is the new frontier."""
+
+
+def tile_value(bounds: MapBounds, versions: NDArray[np.uint32], places_m: NDArray[np.float64]) -> NDArray[np.float32]:
+    """What knowing each tile is worth to the others.
+
+    Args:
+        bounds: geometry.
+        versions: versions in which tiles were published, 0 for never. Shape: (tiles,).
+        places_m: where others are and where they go, rows with NaN left out [m; map frame]. Shape: (n, 2).
+
+    Returns:
+        From above 0 to 1. Shape: bounds.tiles_shape.
+    """
+    value = np.empty(bounds.tiles_shape, np.float32)
+    edge_m = TILE * bounds.resolution_m
+    known = np.ascontiguousarray(places_m[np.isfinite(places_m).all(axis=1)], np.float64)
+    _worth(versions.reshape(bounds.tiles_shape), known, bounds.origin_x_m, bounds.origin_y_m, edge_m, value)
+    return value
+
+
+@njit(cache=True, nogil=True)
+def _worth(versions: NDArray[np.uint32], places_m: NDArray[np.float64], origin_x_m: float, origin_y_m: float,
+           edge_m: float, value: NDArray[np.float32]) -> None:
+    for ty in range(value.shape[0]):
+        y_m = origin_y_m + (ty + 0.5) * edge_m
+        for tx in range(value.shape[1]):
+            x_m = origin_x_m + (tx + 0.5) * edge_m
+            nearest_m2 = np.inf
+            for k in range(places_m.shape[0]):
+                dx_m, dy_m = places_m[k, 0] - x_m, places_m[k, 1] - y_m
+                nearest_m2 = min(nearest_m2, dx_m * dx_m + dy_m * dy_m)
+            near = 1.0 / (1.0 + nearest_m2 / REACH_M**2) if places_m.shape[0] else 1.0
+            value[ty, tx] = near if versions[ty, tx] == 0 else near / NEWS
