@@ -62,11 +62,13 @@ class FaultState:
     Attributes:
         partition: groups of names; nobody hears anybody of another group, and those not named are one more group.
         links: of everybody. lie: robots that publish walls which are not there.
+        still: robots add nothing more to the map, but still hear and say what there is.
     """
 
     partition: tuple[tuple[str, ...], ...] = ()
     links: LinkFaults = field(default_factory=LinkFaults)
     lie: tuple[str, ...] = ()
+    still: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'partition', tuple(names_of('partition', group) for group in self.partition))
@@ -143,8 +145,8 @@ class Links:
             self._hear(heapq.heappop(self._late)[2])
 
 
-class Liar:
-    """Puts walls into what a replica is given to publish, and takes them back.
+class Scribe:
+    """Stands between a robot and its replica: writes what the robot saw, or lies, or writes nothing.
 
     The replica holds the lie as it would hold the truth, with versions of its own, and so the robot itself believes
     in it: what is published under one version must be the same for all, or replicas could never agree.
@@ -153,10 +155,10 @@ class Liar:
     def __init__(self, replica: Replica) -> None:
         """Args: replica: of the robot; its ``write`` goes through here until ``close``."""
         self._replica, self._write = replica, replica.write
-        self._walls = phantom_walls(replica.bounds, replica.name)
-        self._told = np.zeros((0, 0), np.int8)
+        self._told, self._walls = np.zeros((0, 0), np.int8), np.zeros((0, 0), bool)
         self._is_lying = self._is_turning = False
-        replica.write = self._write_lie
+        self.is_still = False
+        replica.write = self._write_as_told
 
     def lie(self, is_lying: bool) -> None:
         """Lie, or tell the truth, about all of the map from the next scan on."""
@@ -167,9 +169,12 @@ class Liar:
         """Leave the replica alone."""
         self._replica.write = self._write
 
-    def _write_lie(self, layer: LayerId, tiles: NDArray[np.int32], classes: NDArray[np.int8]) -> int:
+    def _write_as_told(self, layer: LayerId, tiles: NDArray[np.int32], classes: NDArray[np.int8]) -> int:
+        if self.is_still:
+            return 0
         if self._is_turning:
             self._is_turning, self._told = False, classes.copy()
+            self._walls = phantom_walls(self._replica.bounds, self._replica.name)
             every = self._replica.layers[layer].seen.any(axis=1).reshape(self._replica.bounds.tiles_shape)
             every[tiles[:, 0], tiles[:, 1]] = True
             tiles = np.argwhere(every).astype(np.int32)
@@ -200,7 +205,7 @@ class FaultyTopics(FleetTopics):
         """As FleetTopics; ``replica`` is the node's, by whose name faults know it."""
         self._links = Links(replica.name, hear)
         self._name = replica.name
-        self._liar = Liar(replica) if replica.own is not None else None
+        self._scribe = Scribe(replica) if replica.own is not None else None
         super().__init__(node, namespace, lambda packet: self._links.take(packet, time.monotonic()))
         self._orders = node.create_subscription(String, f'{namespace}/faults', self._obey, LATCHED)
         self._timer = node.create_timer(RELEASE_PERIOD_S, lambda: self._links.release(time.monotonic()),
@@ -212,8 +217,8 @@ class FaultyTopics(FleetTopics):
         """Neither hear nor say any more."""
         self._node.destroy_timer(self._timer)
         self._node.destroy_subscription(self._orders)
-        if self._liar is not None:
-            self._liar.close()
+        if self._scribe is not None:
+            self._scribe.close()
         super().close()
 
     def _obey(self, message: String) -> None:
@@ -224,8 +229,9 @@ class FaultyTopics(FleetTopics):
             return
         self._node.get_logger().warning(f'faults from now on: {message.data}')
         self._links.state = state
-        if self._liar is not None:
-            self._liar.lie(self._name in state.lie)
+        if self._scribe is not None:
+            self._scribe.lie(self._name in state.lie)
+            self._scribe.is_still = state.still
 
 
 def open_topics(node: Node, namespace: str, hear: Callable[[Packet], None], replica: Replica,

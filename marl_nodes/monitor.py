@@ -15,9 +15,11 @@ from rclpy.node import Node
 from marl_core.communication import wire
 from marl_core.communication.authentication import unchecked
 from marl_core.errors import MessageError
-from marl_core.types import FREE, OCCUPIED, UNKNOWN, Activity, Packet, Pose, RobotStatus
+from marl_core.types import FREE, OCCUPIED, UNKNOWN, Activity, MapFeatures, Packet, Pose, RobotStatus
 from marl_nodes import conversions, qos
 from marl_nodes.fleet_topics import FleetTopics
+
+Tap = Callable[[MapFeatures], None]
 
 Measure = Callable[[NDArray[np.int8], float, float, float], float]
 """How much a map shows, from its classes, resolution [m], and origin x and y [m; map frame]."""
@@ -57,21 +59,23 @@ class Monitor(Node):
         records: by robot.
         map: newest map, None before the first.
         coverage: (time [s], how much the map shows by the given measure) whenever the map changed.
-        traffic: (time [s], bytes sent by all robots so far) at most once a simulated second.
+        traffic: (time [s], bytes sent by all robots so far, by kind) at most once a simulated second.
+        lacking: (time [s], tiles that all replicas lack together, age of the oldest [s]) as often.
         diagnostics: newest values by hardware id.
     """
 
     def __init__(self, robots: Sequence[str], fleet_namespace: str, map_frame: str, measure: Measure,
-                 context: Context) -> None:
-        """Listen to these robots; to whoever speaks if none are given."""
+                 context: Context, tap: Tap | None = None) -> None:
+        """Listen to these robots, to whoever speaks if none are given; ``tap`` gets all map features as well."""
         super().__init__('monitor', context=context)
         self.time_s = 0.0
         self.records = {robot: RobotRecord() for robot in robots}
         self.map: Map | None = None
         self.coverage: list[tuple[float, float]] = [(0.0, 0.0)]
-        self.traffic: list[tuple[float, int]] = [(0.0, 0)]
+        self.traffic: list[tuple[float, Counter[str]]] = [(0.0, Counter())]
+        self.lacking: list[tuple[float, int, float]] = [(0.0, 0, 0.0)]
         self.diagnostics: dict[str, dict[str, str]] = {}
-        self._measure = measure
+        self._measure, self._tap = measure, tap
         self._is_open = not robots
         self._done_since_s: float | None = None
         self._fleet = FleetTopics(self, fleet_namespace, self._hear)
@@ -95,6 +99,11 @@ class Monitor(Node):
         return sum(record.bytes_by_kind.total() for record in self.records.values())
 
     @property
+    def sent_by_kind(self) -> Counter[str]:
+        """The same by kind of message."""
+        return sum((record.bytes_by_kind for record in self.records.values()), Counter())
+
+    @property
     def travelled_m(self) -> float:
         """How far all robots went, added up [m]."""
         return sum(record.travelled_m for record in self.records.values())
@@ -106,9 +115,12 @@ class Monitor(Node):
     def _hear(self, packet: Packet) -> None:
         try:
             header = wire.peek(packet)
-            message = wire.decode(unchecked(packet), header) if wire.KINDS[header.kind] == 'status' else None
+            is_read = wire.KINDS[header.kind] in (('status', 'features') if self._tap is not None else ('status',))
+            message = wire.decode(unchecked(packet), header) if is_read else None
         except MessageError:
             return  # Members count what is wrong.
+        if isinstance(message, MapFeatures):
+            self._tap(message)
         if self._is_open and isinstance(message, RobotStatus):
             self.records.setdefault(message.robot, RobotRecord())
         record = self.records.get(header.robot)
@@ -117,7 +129,7 @@ class Monitor(Node):
         record.bytes_by_kind[wire.KINDS[header.kind]] += len(packet)
         self.time_s = max(self.time_s, header.stamp_s)
         if self.time_s >= self.traffic[-1][0] + 1.0:
-            self.traffic.append((self.time_s, self.sent_bytes))
+            self.traffic.append((self.time_s, self.sent_by_kind))
         if isinstance(message, RobotStatus):
             record.note(message)
             if not all(record.activity is Activity.DONE for record in self.records.values()):
@@ -153,6 +165,10 @@ class Monitor(Node):
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             self.diagnostics[status.hardware_id] = {entry.key: entry.value for entry in status.values}
+        if self.time_s >= self.lacking[-1][0] + 1.0:
+            said = [values for values in self.diagnostics.values() if 'tiles_missing' in values]
+            self.lacking.append((self.time_s, sum(int(values['tiles_missing']) for values in said),
+                                 max((float(values['oldest_missing_s']) for values in said), default=0.0)))
 
 
 def classes_of(data: Sequence[int], rows: int, columns: int) -> NDArray[np.int8]:

@@ -1,9 +1,9 @@
-"""What a demo leaves behind beside its map: metrics.json and three pictures."""
+"""What a demo leaves behind beside its map: metrics.json and four pictures."""
 
 import csv
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import hypot
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from marl_core.errors import ConfigError
+from marl_nodes.demo.baselines import Baselines
 from marl_nodes.monitor import Map, Monitor
 
 matplotlib.use('Agg')
 
-RESULTS = ('map.png', 'map.yaml', 'metrics.json', 'trajectories.csv', 'trajectories.png', 'coverage.png', 'bytes.png')
+RESULTS = ('map.png', 'map.yaml', 'metrics.json', 'trajectories.csv', 'trajectories.png', 'coverage.png', 'bytes.png',
+           'missing.png')
 """Files of a run, in its folder."""
 LOGS = 'logs'
 """Folder in it for the log and parameters of every node."""
@@ -107,6 +109,38 @@ def metrics_of(monitor: Monitor, trajectories: Mapping[str, NDArray[np.float64]]
     }
 
 
+def replicas_of(monitor: Monitor, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What each replica said last about its copy of the map; those that said nothing are left out."""
+    return {name: {
+        'state_hash': said['state_hash'], 'convergence': said['convergence'],
+        'tiles_missing': int(said['tiles_missing']), 'oldest_missing_s': float(said['oldest_missing_s']),
+        'link_loss': float(said['link_loss']),
+        'dropped': {key.removeprefix('dropped_'): int(value) for key, value in said.items()
+                    if key.startswith('dropped_')}}
+        for name in names if 'state_hash' in (said := monitor.diagnostics.get(name, {}))}
+
+
+def trust_of(monitor: Monitor, map_name: str) -> dict[str, str]:
+    """What the map node thinks of each robot: score and standing."""
+    return {key.removeprefix('trust_'): value for key, value in monitor.diagnostics.get(map_name, {}).items()
+            if key.startswith('trust_')}
+
+
+def compression_of(monitor: Monitor, baselines: Baselines) -> dict[str, Any]:
+    """What the map would have cost in two simpler ways, and how many times as much that is.
+
+    Map features count with headers, repetitions and answers to others; status and digests do not.
+    """
+    def entry(sent: int, grid: int, crop: int) -> dict[str, float]:
+        return {'features_bytes': sent, 'full_grid_bytes': grid, 'zlib_crop_bytes': crop,
+                'times_below_full_grid': round(grid / sent, 1) if sent else None,
+                'times_below_zlib_crop': round(crop / sent, 2) if sent else None}
+    robots = {robot: entry(record.bytes_by_kind['features'], baselines.grid_bytes[robot], baselines.crop_bytes[robot])
+              for robot, record in monitor.records.items()}
+    return {**entry(monitor.sent_by_kind['features'], baselines.grid_bytes.total(), baselines.crop_bytes.total()),
+            'robots': robots}
+
+
 def summary_of(metrics: Mapping[str, Any]) -> str:
     """A run in one line."""
     robots = metrics['robots']
@@ -154,27 +188,58 @@ def _colours(count: int) -> NDArray[np.float64]:
 
 
 def draw_curves(folder: Path, monitor: Monitor, metrics: Mapping[str, Any]) -> None:
-    """Draw coverage and traffic over time as coverage.png and bytes.png."""
-    figure, axes = _curve([(time_s, 100.0 * part) for time_s, part in monitor.coverage], metrics['time_s'])
+    """Draw coverage, traffic and what replicas lack over time as coverage.png, bytes.png and missing.png.
+
+    Events in the metrics become lines with the numbers that they have there.
+    """
+    events = [event['time_s'] for event in metrics.get('events', ())]
+    figure, axes = _curve([(time_s, 100.0 * part) for time_s, part in monitor.coverage], metrics['time_s'], events)
     axes.axhline(_COMPLETE_PERCENT, linestyle=':', color='grey')
     if metrics['makespan_s'] is not None:
         axes.axvline(metrics['makespan_s'], linestyle=':', color='grey')
         axes.text(0.98, 0.04, f'complete ({_COMPLETE_PERCENT:.0f} %) after {metrics["makespan_s"]:.0f} s',
                   transform=axes.transAxes, horizontalalignment='right', backgroundcolor='white')
     axes.set(ylabel='coverage of the reachable area [%]', ylim=(0.0, 105.0), title=metrics['world'])
+    if metrics.get('walls_f1_over_time'):
+        axes.plot(*zip(*((time_s, 100.0 * f1) for time_s, f1 in metrics['walls_f1_over_time'])), color='tab:orange',
+                  label='F1 of the walls [%]')
+        axes.legend(loc='center right')
     figure.savefig(folder / 'coverage.png', dpi=110)
 
-    figure, axes = _curve([(time_s, sent / 1000.0) for time_s, sent in monitor.traffic], metrics['time_s'])
+    figure, axes = _axes(metrics['time_s'], events)
+    times_s = [time_s for time_s, _ in monitor.traffic]
+    kinds = sorted(monitor.traffic[-1][1])
+    axes.stackplot(times_s, [[sent[kind] / 1000.0 for _, sent in monitor.traffic] for kind in kinds],
+                   labels=[f'{kind}: {monitor.traffic[-1][1][kind] / 1000.0:.1f} kB' for kind in kinds])
     axes.set(ylabel='sent by all robots, headers included [kB]', ylim=(0.0, None),
              title=f'{metrics["bytes_per_robot_and_s"]:.0f} bytes per robot and second')
+    axes.legend(loc='upper left')
     figure.savefig(folder / 'bytes.png', dpi=110)
 
+    figure, axes = _curve([(time_s, tiles) for time_s, tiles, _ in monitor.lacking], metrics['time_s'], events)
+    axes.set(ylabel='tiles that replicas know of and lack, all together', ylim=(0.0, None), title=metrics['world'])
+    ages = axes.twinx()
+    ages.plot([time_s for time_s, _, _ in monitor.lacking], [age_s for _, _, age_s in monitor.lacking],
+              color='tab:orange', drawstyle='steps-post')
+    ages.set(ylim=(0.0, max(1.0, 1.05 * max(age_s for _, _, age_s in monitor.lacking))))
+    ages.set_ylabel('age of the oldest of them [s]', color='tab:orange')
+    figure.savefig(folder / 'missing.png', dpi=110)
 
-def _curve(points: Sequence[tuple[float, float]], end_s: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(7.0, 4.0), layout='constrained')
-    axes = figure.add_subplot()
+
+def _curve(points: Sequence[tuple[float, float]], end_s: float, events: Sequence[float]) -> tuple[Figure, Axes]:
+    figure, axes = _axes(end_s, events)
     times_s, values = zip(*points)
     axes.plot([*times_s, max(end_s, times_s[-1])], [*values, values[-1]], drawstyle='steps-post')
+    return figure, axes
+
+
+def _axes(end_s: float, events: Sequence[float]) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(7.0, 4.0), layout='constrained')
+    axes = figure.add_subplot()
     axes.set(xlabel='time [s]', xlim=(0.0, max(end_s, 1.0)))
     axes.grid(alpha=0.3)
+    for number, time_s in enumerate(events, 1):
+        axes.axvline(time_s, color='tab:red', linewidth=0.7, alpha=0.6)
+        axes.text(time_s, 1.0, f' {number}', color='tab:red', fontsize='x-small', verticalalignment='top',
+                  transform=axes.get_xaxis_transform())
     return figure, axes

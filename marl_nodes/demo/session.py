@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,12 @@ from rclpy.signals import SignalHandlerOptions
 from marl_core.agent import AgentConfig
 from marl_core.config import from_mapping, load
 from marl_core.errors import ConfigError
+from marl_core.mapping.bounds import MapBounds
 from marl_core.warm_up import warm_up
 from marl_nodes.checkout import require_simulator
 from marl_nodes.demo import report
+from marl_nodes.demo.accuracy import Walls
+from marl_nodes.demo.baselines import Baselines
 from marl_nodes.demo.world import largest_radius_m, world_of
 from marl_nodes.fleet.model import Fleet, RobotEntry, SecurityEntry, SimulationEntry, load_fleet, require_correct
 from marl_nodes.fleet.nodes import FleetNode, nodes_of, require_few
@@ -79,7 +83,21 @@ def run(options: DemoOptions) -> int:
     Raises:
         MarlError: the options name something that does not exist.
     """
-    fleet = fleet_of(options)
+    return play(options, fleet_of(options), Demo)
+
+
+def play(options: DemoOptions, fleet: Fleet, make: 'Callable[[DemoOptions, Stage], Demo]',
+         parameters: Mapping[str, Any] | None = None) -> int:
+    """Set a run up and play it; returns its exit code.
+
+    Args:
+        options: of the demo. fleet: that they describe.
+        make: makes the run.
+        parameters: that robots and map node get besides their own.
+
+    Raises:
+        MarlError: the options name something that does not exist.
+    """
     coverage = coverage_of(fleet)
     folder = Path(options.output or Path('runs') / time.strftime('%Y%m%d-%H%M%S')).resolve()
     require_folder(folder)
@@ -87,15 +105,16 @@ def run(options: DemoOptions) -> int:
     if not os.environ.get('ROS_DOMAIN_ID'):
         os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)  # Two demos are not one fleet.
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    _say('compiling what no earlier run has compiled')
+    say('compiling what no earlier run has compiled')
     warm_up()  # Else the simulator would go on without robots that are still compiling.
-    nodes = [_adapted(node, folder) for node in nodes_of(fleet)]
+    nodes = [_adapted(node, folder, parameters or {}) for node in nodes_of(fleet)]
     supervisor = Supervisor(process_specs(nodes, folder / report.LOGS), show=_show)
     context = Context()
     rclpy.init(args=list(WITHOUT_LOG_FILE), context=context, signal_handler_options=SignalHandlerOptions.NO)
     try:
-        monitor = Monitor(list(fleet.robots), fleet.namespace, fleet.map_frame, coverage.of, context)
-        return Demo(options, fleet, folder, supervisor, monitor).run()
+        baselines = Baselines(MapBounds.from_config(agent_of(fleet).map))
+        monitor = Monitor(list(fleet.robots), fleet.namespace, fleet.map_frame, coverage.of, context, baselines.take)
+        return make(options, Stage(fleet, folder, supervisor, monitor, baselines, Walls(world_of(fleet)))).run()
     finally:
         rclpy.shutdown(context=context)
 
@@ -133,19 +152,41 @@ def coverage_of(fleet: Fleet) -> Coverage:
     Raises:
         MarlError: the world, a model or the agents' configuration cannot be read, or the world has no room for all.
     """
-    agent = load(AgentConfig, fleet.agent) if fleet.agent else AgentConfig()
-    return Coverage(world_of(fleet), radius_m=largest_radius_m(fleet) + agent.exploration.clearance_m)
+    return Coverage(world_of(fleet), radius_m=largest_radius_m(fleet) + agent_of(fleet).exploration.clearance_m)
+
+
+def agent_of(fleet: Fleet) -> AgentConfig:
+    """Configuration of the fleet's agents.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    return load(AgentConfig, fleet.agent) if fleet.agent else AgentConfig()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a run is made of: the fleet, where results go, its processes, who watches, and what to measure with."""
+
+    fleet: Fleet
+    folder: Path
+    supervisor: Supervisor
+    monitor: Monitor
+    baselines: Baselines
+    walls: Walls
 
 
 class Demo:
     """One run."""
 
-    def __init__(self, options: DemoOptions, fleet: Fleet, folder: Path, supervisor: Supervisor,
-                 monitor: Monitor) -> None:
-        self._options, self._fleet, self._folder = options, fleet, folder
-        self._supervisor, self._monitor = supervisor, monitor
-        self._executor = SingleThreadedExecutor(context=monitor.context)
-        self._executor.add_node(monitor)
+    completed = 'the map is complete and the robots know it'
+
+    def __init__(self, options: DemoOptions, stage: Stage) -> None:
+        self._options, self._stage = options, stage
+        self._fleet, self._folder = stage.fleet, stage.folder
+        self._supervisor, self._monitor = stage.supervisor, stage.monitor
+        self._executor = SingleThreadedExecutor(context=self._monitor.context)
+        self._executor.add_node(self._monitor)
         self._signals = StopSignals()
         self._began_s = self._line_s = self._moved_s = time.monotonic()
         self._moved_time_s = 0.0
@@ -154,7 +195,7 @@ class Demo:
     def run(self) -> int:
         """Start, watch, stop, report; returns the exit code."""
         robots = report.count_of(len(self._fleet.robots), 'robot')
-        _say(f'{robots} in {self._fleet.simulation.world}; logs in {self._folder / report.LOGS}')
+        say(f'{robots} in {self._fleet.simulation.world}; logs in {self._folder / report.LOGS}')
         with self._signals:
             try:
                 self._supervisor.start()
@@ -164,30 +205,42 @@ class Demo:
             finally:
                 self._supervisor.stop(hurry=lambda: self._signals.hurried)
             metrics = self._report(outcome)
-        _say(outcome if saved or outcome != COMPLETED else f'{outcome}, but it could not be saved')
-        _say(report.summary_of(metrics))
-        _say(f'results in {self._folder}')
-        return 0 if outcome == COMPLETED and saved else 1
+        say(outcome if saved or outcome != self.completed else f'{outcome}, but it could not be saved')
+        say(report.summary_of(metrics))
+        say(f'results in {self._folder}')
+        return 0 if outcome == self.completed and saved else 1
 
     def _watch(self) -> str:
         """Serve until the run is over; returns how it ended in one sentence."""
         while True:
             self._executor.spin_once(timeout_sec=0.02)
             self._supervisor.poll(0.0)
+            self._stage.baselines.advance(self._monitor.time_s)
             self._show_progress()
+            self._act()
             outcome = self._outcome()
             if outcome:
                 return outcome
+
+    def _act(self) -> None:
+        """What else there is to do, again and again."""
+
+    @property
+    def _is_complete(self) -> bool:
+        return self._monitor.coverage[-1][1] >= COMPLETE
+
+    def _verdict(self) -> str:
+        """How the run ended, if it went its way to the end; else ''."""
+        if self._is_complete and self._monitor.done_for_s >= SETTLE_S:
+            return self.completed
+        return 'the robots are done, but the map is not complete' if self._monitor.done_for_s >= RESIGN_S else ''
 
     def _outcome(self) -> str:
         monitor, now_s = self._monitor, time.monotonic()
         if monitor.time_s > self._moved_time_s:
             self._moved_time_s, self._moved_s = monitor.time_s, now_s
-        is_complete = monitor.coverage[-1][1] >= COMPLETE
-        if is_complete and monitor.done_for_s >= SETTLE_S:
-            return COMPLETED
-        if monitor.done_for_s >= RESIGN_S:
-            return 'the robots are done, but the map is not complete'
+        if verdict := self._verdict():
+            return verdict
         if self._signals.asked:
             return 'stopped before the map was complete'
         for code in self._supervisor.exit_codes_of('simulation'):  # Another one would begin another world.
@@ -248,10 +301,15 @@ class Demo:
         trajectories = report.read_trajectories(path) if path.is_file() else {}
         simulation = self._fleet.simulation
         metrics = {
-            'outcome': outcome, 'complete': outcome == COMPLETED, 'world': simulation.world,
+            'outcome': outcome, 'complete': outcome == self.completed, 'world': simulation.world,
             'physics': simulation.physics, 'seed': simulation.seed,
             'policies': {name: robot.policy for name, robot in self._fleet.robots.items()},
             **report.metrics_of(self._monitor, trajectories, COMPLETE),
+            'walls_f1': round(self._stage.walls.f1(self._monitor.map), 4) if self._monitor.map is not None else 0.0,
+            'compression': report.compression_of(self._monitor, self._stage.baselines),
+            'replicas': self._replicas(), 'replicas_agree': self._disagreement() == '',
+            'trust': report.trust_of(self._monitor, self._fleet.map.name),
+            **self._findings(),
             'odometry_drift_m': report.drift_m(path) if path.is_file() else {},
             'real_time_factor': round(self._real_time_factor(), 2),
             'wall_s': round(time.monotonic() - self._began_s, 1)}
@@ -263,17 +321,33 @@ class Demo:
             report.draw_trajectories(self._folder, self._monitor.map, trajectories, metrics)
         return metrics
 
+    def _findings(self) -> dict[str, Any]:
+        """Numbers of this kind of run."""
+        return {}
 
-COMPLETED = 'the map is complete and the robots know it'
+    def _replicas(self) -> dict[str, dict[str, Any]]:
+        return report.replicas_of(self._monitor, (*self._fleet.robots, self._fleet.map.name))
+
+    def _disagreement(self) -> str:
+        """Which replicas hold different maps as far as they said; '' if all said that they hold the same."""
+        replicas = self._replicas()
+        silent = [name for name in (*self._fleet.robots, self._fleet.map.name) if name not in replicas]
+        if silent:
+            return f'{", ".join(silent)} did not say what they hold'
+        holders: dict[str, list[str]] = {}
+        for name, replica in replicas.items():
+            holders.setdefault(replica['state_hash'], []).append(name)
+        return '' if len(holders) == 1 else f'{" and ".join(map(", ".join, holders.values()))} hold different maps'
 
 
-def _adapted(node: FleetNode, folder: Path) -> FleetNode:
-    extra = {'map': {'publish_period_s': PUBLISH_PERIOD_S},
-             'simulation': {'trajectory_path': str(folder / 'trajectories.csv')}}.get(node.label, {})
+def _adapted(node: FleetNode, folder: Path, parameters: Mapping[str, Any]) -> FleetNode:
+    extra = {'map': {**parameters, 'publish_period_s': PUBLISH_PERIOD_S},
+             'simulation': {'trajectory_path': str(folder / 'trajectories.csv')}}.get(node.label, parameters)
     return replace(node, parameters={**node.parameters, **extra})
 
 
-def _say(sentence: str) -> None:
+def say(sentence: str) -> None:
+    """Write a line."""
     sys.stdout.write(f'{sentence}\n')
     sys.stdout.flush()
 
@@ -281,4 +355,4 @@ def _say(sentence: str) -> None:
 def _show(label: str, line: str) -> None:
     """Everything is in the logs; only what went wrong is worth a line here."""
     if not line.startswith(('[INFO]', '[WARN]', '[DEBUG]', 'pybullet build time')):
-        _say(f'{label} | {line}')
+        say(f'{label} | {line}')

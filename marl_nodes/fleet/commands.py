@@ -27,6 +27,7 @@ examples:
   marl_fleet trust robot_2 reinstate                  believe a robot again whose map was left out
   marl_fleet save house                               house.png and house.yaml of what it has mapped so far
   marl_fleet demo --robots 4 --world office:1         explore a simulated building, leave map and metrics in runs/
+  marl_fleet chaos                                    the same with kills, partitions, loss and a liar
 
 exit codes: 0 ended well, or stopped as asked (`up` and `watch` by Ctrl-C, SIGTERM or SIGHUP)
             1 a node failed for good, a demo was not completed, or a file could not be written
@@ -58,6 +59,24 @@ map.png and map.yaml (for map_server), trajectories, coverage and traffic as pic
 parameters of every node; what an earlier run left of these in the folder is removed. Exit code 0 only if the map
 became complete. A robot or map node that dies is started again; a simulator that dies ends the run, for a new one would
 be another world. Ctrl-C ends the run and keeps what there is; a second one kills what still runs.
+"""
+
+CHAOS = """\
+A demo with faults. Every event is printed when it happens and kept in metrics.json; missing.png and coverage.png show
+what it did. Exit code 0 only if in the end the map is complete, its walls are where those of the world are, and the map
+node and all robots hold the same, bit for bit.
+
+A timeline is a YAML file; faults last until another event of the same kind replaces them:
+
+  events:
+  - {at_s: 5, links: {loss: 0.3, duplication: 0.1, delay_s: 1.0}}   everybody's; delay by up to so many seconds
+  - {at_s: 10, lie: [robot_4]}                                      publishes walls that are not there
+  - {at_s: 15, kill: [map, robot_1]}                                kill -9; they are started again
+  - {at_s: 30, partition: [[robot_1, robot_2, map], [robot_3]]}     groups; those not named are one more
+  - {at_s: 50, partition: [], lie: [], links: {}}                   all is well again
+  - {at_s: 60, reinstate: [robot_4]}                                the operator believes it again
+
+at_s is simulated time, delay_s passes on the wall clock. The nodes obey because they run with allow_faults:=true.
 """
 
 KEYS = """\
@@ -112,6 +131,17 @@ def _add_demo(verbs: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> N
     showing = verbs.add_parser(
         'demo', help='let a simulated fleet map a world, and leave map, pictures and metrics',
         description=DEMO, formatter_class=argparse.RawDescriptionHelpFormatter)
+    _add_demo_options(showing, speed=0.0)
+    showing.set_defaults(verb='demo')
+    breaking = verbs.add_parser(
+        'chaos', help='a demo in which nodes are killed, links fail and a robot lies; the map must be right in the end',
+        description=CHAOS, formatter_class=argparse.RawDescriptionHelpFormatter)
+    breaking.add_argument('--timeline', default='', metavar='FILE', help='what happens when (default: some of each)')
+    _add_demo_options(breaking, speed=1.0)
+    breaking.set_defaults(verb='chaos')
+
+
+def _add_demo_options(showing: argparse.ArgumentParser, speed: float) -> None:
     showing.add_argument('--robots', type=int, default=4, metavar='N', help='default: %(default)s')
     showing.add_argument('--world', default='office:1', help='generator:seed, or the YAML file of a map for '
                                                              'map_server (default: %(default)s)')
@@ -120,15 +150,14 @@ def _add_demo(verbs: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> N
     showing.add_argument('--physics', default='pybullet', choices=['kinematic', 'pybullet'],
                          help='default: %(default)s, with wheeled robots')
     showing.add_argument('--seed', type=int, default=0, help='of sensor and wheel noise (default: %(default)s)')
-    showing.add_argument('--speed', type=_number(0.0), default=0.0, metavar='FACTOR',
-                         help='simulated seconds per second; 0, the default: as fast as the robots answer')
+    showing.add_argument('--speed', type=_number(0.0), default=speed, metavar='FACTOR',
+                         help='simulated seconds per second; 0: as fast as the robots answer (default: %(default)g)')
     showing.add_argument('--output', default='', metavar='FOLDER', help='for the results (default: runs/TIME)')
     showing.add_argument('--fleet', default='', metavar='FILE',
                          help='fleet file with a simulation, instead of --robots, --world, --policy ...')
     showing.add_argument('--time-limit', type=_number(1.0), default=1800.0, metavar='S',
                          help='fail when the map is not complete by then [simulated s] (default: %(default)s)')
     _add_domain(showing)
-    showing.set_defaults(verb='demo')
 
 
 def _add_keys(verbs: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from marl_core.errors import ConfigError, MarlError
 from marl_nodes.fleet.commands import NODES
@@ -17,6 +18,9 @@ from marl_nodes.fleet.model import Fleet, check_fleet, load_fleet, require_corre
 from marl_nodes.fleet.nodes import FleetNode, nodes_of, require_few, robots_among
 from marl_nodes.fleet.processes import process_specs
 from marl_nodes.fleet.supervisor import Restart, RestartPolicy, Supervisor
+
+if TYPE_CHECKING:
+    from marl_nodes.demo.session import DemoOptions
 
 
 def run(given: argparse.Namespace) -> int:
@@ -92,9 +96,21 @@ def _chosen(nodes: Sequence[FleetNode], only: Sequence[str] | None) -> list[Flee
 def demo(given: argparse.Namespace) -> int:
     """`marl_fleet demo`: let a simulated fleet map a world."""
     restart_in_ros_environment()
-    from marl_nodes.demo.session import DemoOptions, run  # needs ROS, and the simulator of a checkout
-    return run(DemoOptions(given.robots, given.world, given.policy, given.physics, given.seed, given.speed,
-                           given.output, given.fleet, given.time_limit))
+    from marl_nodes.demo.session import run  # needs ROS, and the simulator of a checkout
+    return run(_demo_options(given))
+
+
+def chaos(given: argparse.Namespace) -> int:
+    """`marl_fleet chaos`: the same, with faults."""
+    restart_in_ros_environment()
+    from marl_nodes.demo.chaos import run  # needs ROS, and the simulator of a checkout
+    return run(_demo_options(given), given.timeline)
+
+
+def _demo_options(given: argparse.Namespace) -> 'DemoOptions':
+    from marl_nodes.demo.session import DemoOptions
+    return DemoOptions(given.robots, given.world, given.policy, given.physics, given.seed, given.speed,
+                       given.output, given.fleet, given.time_limit)
 
 
 def watch(given: argparse.Namespace) -> int:
@@ -147,5 +163,5 @@ def keys(given: argparse.Namespace) -> int:
     return 0
 
 
-VERBS = {'check': check, 'up': up, 'demo': demo, 'keys': keys, 'watch': watch, 'save': save, 'trust': trust,
-         'parameters': parameters}
+VERBS = {'check': check, 'up': up, 'demo': demo, 'chaos': chaos, 'keys': keys, 'watch': watch, 'save': save,
+         'trust': trust, 'parameters': parameters}

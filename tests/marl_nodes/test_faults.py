@@ -13,7 +13,7 @@ from marl_core.mapping.bounds import MapBounds, MapConfig  # noqa: E402
 from marl_core.mapping.layers import Urgency  # noqa: E402
 from marl_core.mapping.replica import Replica, ReplicaConfig  # noqa: E402
 from marl_core.types import FREE, OCCUPIED, UNKNOWN, LayerId, MapDigest  # noqa: E402
-from marl_nodes.faults import FaultState, Liar, LinkFaults, Links, phantom_walls  # noqa: E402
+from marl_nodes.faults import FaultState, LinkFaults, Links, Scribe, phantom_walls  # noqa: E402
 
 BOUNDS = MapBounds.from_config(MapConfig(width_m=12.8, height_m=12.8))
 
@@ -87,7 +87,7 @@ def test_a_liar_publishes_walls_where_free_space_is_and_takes_all_of_them_back()
     layer = LayerId('a', 1)
     liar = Replica(BOUNDS, 'a', layer, ReplicaConfig(urgency=Urgency(hold_cells=1)))
     listener = Replica(BOUNDS, 'map')
-    lies = Liar(liar)
+    scribe = Scribe(liar)
     classes = np.zeros(BOUNDS.shape, np.int8)
     classes[:96, :96] = FREE
     classes[50, :96] = OCCUPIED
@@ -100,15 +100,19 @@ def test_a_liar_publishes_walls_where_free_space_is_and_takes_all_of_them_back()
         return listener.fused
 
     np.testing.assert_array_equal(scanned(tiles), classes)
-    lies.lie(True)
+    scribe.lie(True)
     told = scanned(tiles[:1]).copy()  # One tile changed, but all are lied about.
     walls = phantom_walls(BOUNDS, 'a')
     np.testing.assert_array_equal(told == OCCUPIED, (classes == OCCUPIED) | (walls & (classes == FREE)))
     assert ((told == OCCUPIED) & (classes == FREE)).sum() > 20
     np.testing.assert_array_equal(told == UNKNOWN, classes == UNKNOWN)
     assert liar.state_hash() == listener.state_hash()
-    lies.lie(False)
+    scribe.lie(False)
     np.testing.assert_array_equal(scanned(tiles[4:5]), classes)
     assert liar.state_hash() == listener.state_hash()
-    lies.close()
+    before = classes.copy()
+    scribe.is_still = True
+    classes[:50, :50] = OCCUPIED
+    np.testing.assert_array_equal(scanned(tiles), before)
+    scribe.close()
     assert liar.write.__func__ is Replica.write
