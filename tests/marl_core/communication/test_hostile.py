@@ -164,8 +164,8 @@ def test_each_is_counted_under_its_name_and_changes_nothing(case):
     assert peak_bytes < 4_000_000  # room for as many tiles as a message may have, whatever it says
 
 
-@given(cases=st.lists(st.sampled_from(sorted(REFUSED)), min_size=1, max_size=40), damaged=st.integers(0, 10),
-       seed=st.integers(0, 2**16))
+@given(cases=st.lists(st.sampled_from(sorted(set(REFUSED) - {'speaks-for-us'})), min_size=1, max_size=40),
+       damaged=st.integers(0, 10), seed=st.integers(0, 2**16))
 @settings(max_examples=6, deadline=None)
 def test_among_hostile_packets_the_fleet_agrees_and_is_right(cases, damaged, seed):
     """Refused packets of all kinds, honest ones again, and honest ones with a byte changed."""
@@ -188,11 +188,22 @@ def test_among_hostile_packets_the_fleet_agrees_and_is_right(cases, damaged, see
     assert len({member.replica.state_hash() for member in members}) == 1
     np.testing.assert_array_equal(keeper.replica.fused, ada.replica.fused)
     for member, before in zip(members, dropped, strict=True):
-        # Echoes of the own voice are no faults; what calls itself ada or speaks for it is one only to ada.
+        # Echoes of the own voice are no faults; what calls itself ada is one only to ada.
         echoes = sum(packet in hostile for packet in air.overheard)
-        elsewhere = sum(case in ('calls-itself-us', 'speaks-for-us') for case in cases)
+        elsewhere = cases.count('calls-itself-us')
         assert sum(member.link.drops.values()) - before >= len(hostile) - echoes - elsewhere - damaged
         assert member.said_bytes <= BUDGET.burst_bytes + BUDGET.rate_bytes_per_s * air.now
+
+
+@pytest.mark.xfail(strict=True, reason="anybody may pass on anybody's tiles, so a member can invent newer ones")
+def test_nobody_else_can_invent_tiles_of_a_robot_that_is_there():
+    ada, bob = members = Member('ada'), Member('bob')
+    air, eve = Air(*members), Stranger()
+    ada.see(1)
+    air.run(3.0)
+    air.run(5.0, [eve.features(layer=ada.replica.own, first=2**32 - 1)])
+    assert ada.link.drops['own-layer'] == 1
+    assert_right(members, (ada,))
 
 
 @pytest.mark.parametrize('seal', [None, GroupMac(bytes(32))])
