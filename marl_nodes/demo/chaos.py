@@ -131,5 +131,5 @@ class Chaos(Demo):
         self._faults.publish(String(data=replace(state, partition=partition).to_json()))
 
     def _findings(self) -> dict[str, Any]:
-        return {'events': self._happened, 'events_left': [str(event) for event in self._waiting],
-                'walls_f1_over_time': self._accuracy}
+        return {'replicas_agree': not self._disagreement(), 'events': self._happened,
+                'events_left': [str(event) for event in self._waiting], 'walls_f1_over_time': self._accuracy}

@@ -307,7 +307,7 @@ class Demo:
             **report.metrics_of(self._monitor, trajectories, COMPLETE),
             'walls_f1': round(self._stage.walls.f1(self._monitor.map), 4) if self._monitor.map is not None else 0.0,
             'compression': report.compression_of(self._monitor, self._stage.baselines),
-            'replicas': self._replicas(), 'replicas_agree': self._disagreement() == '',
+            'replicas': self._replicas(),
             'trust': report.trust_of(self._monitor, self._fleet.map.name),
             **self._findings(),
             'odometry_drift_m': report.drift_m(path) if path.is_file() else {},

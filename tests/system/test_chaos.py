@@ -31,7 +31,8 @@ def test_a_fleet_that_was_killed_cut_and_hushed_ends_with_one_right_map(tmp_path
     assert all(event in ended.stdout for event in events)
     assert metrics['events_left'] == []
     assert ended.stdout.count('was ended by SIGKILL; starts again') == 2
-    assert metrics['complete'] and metrics['coverage'] >= 0.99 and metrics['walls_f1'] >= 0.95
+    assert metrics['complete'] and metrics['replicas_agree']
+    assert metrics['coverage'] >= 0.99 and metrics['walls_f1'] >= 0.95
     assert len({replica['state_hash'] for replica in metrics['replicas'].values()}) == 1
     assert set(metrics['replicas']) == {'robot_1', 'robot_2', 'map'}
     assert metrics['replicas']['robot_2']['dropped']['repeated'] > 0
