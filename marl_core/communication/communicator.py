@@ -222,10 +222,21 @@ class Communicator:
         if isinstance(message, MapDigest):
             self._resync.hear_digest(message, shared.lacks(message), shared.own, known, now)
             return 0
+        self._require_issued(message, now)
         # Most of what a lossy link brings was heard before.
         tiles = 0 if covers(known(message.layer), (message.versions,)) else self._join(message, shared)
         self._resync.hear_features(message, known, now)
         return tiles
+
+    def _require_issued(self, features: MapFeatures, now: float) -> None:
+        """Nobody may pass on versions that a writer who is there has not published by its own word.
+
+        Genuine ones that overtake the writer's status are asked for again.
+        """
+        issued = self._teammates.issued(features.layer, now) if features.layer.robot != features.robot else None
+        if issued is not None and features.versions.last > issued:
+            raise MessageError('invented', f'{features.robot} passes on version {features.versions.last} of '
+                               f'{features.layer.robot}, who has published {issued}')
 
     def _join(self, features: MapFeatures, shared: SharedMap) -> int:
         """Take over tiles, and what was heard before and had to wait for them."""

@@ -5,7 +5,7 @@ from math import isfinite, isnan
 from typing import NamedTuple
 
 from marl_core.errors import MessageError
-from marl_core.types import Activity, RobotStatus
+from marl_core.types import Activity, LayerId, RobotStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,12 @@ class Teammates:
     def fresh(self, now: float) -> list[Teammate]:
         """Teammates heard within ``fresh_s`` before ``now`` [s], by name."""
         return [mate for mate in self.known(now) if mate.age_s <= self._config.fresh_s]
+
+    def issued(self, layer: LayerId, now: float) -> int | None:
+        """The highest version that the layer's writer says to have published; None unless it was heard of late."""
+        status, heard_at_s = self._heard.get(layer.robot, (None, 0.0))
+        is_fresh = status is not None and status.epoch == layer.epoch and now - heard_at_s <= self._config.fresh_s
+        return status.issued if is_fresh else None
 
     def known(self, now: float) -> list[Teammate]:
         """All that are not forgotten, by name."""

@@ -88,7 +88,7 @@ def encode(message: Message, epoch: int, sequence: int) -> bytes:
     try:
         _BODIES[kind](out, message, epoch)
     except (ValueError, OverflowError, struct.error) as error:
-        raise MessageError('unsendable', f'a {KINDS[kind]} of {message.robot} holds what does not fit: {error}') from error
+        raise MessageError('unsendable', f'{KINDS[kind]} of {message.robot}: a value does not fit ({error})') from error
     return bytes(out)
 
 

@@ -195,7 +195,6 @@ def test_among_hostile_packets_the_fleet_agrees_and_is_right(cases, damaged, see
         assert member.said_bytes <= BUDGET.burst_bytes + BUDGET.rate_bytes_per_s * air.now
 
 
-@pytest.mark.xfail(strict=True, reason="anybody may pass on anybody's tiles, so a member can invent newer ones")
 def test_nobody_else_can_invent_tiles_of_a_robot_that_is_there():
     ada, bob = members = Member('ada'), Member('bob')
     air, eve = Air(*members), Stranger()
