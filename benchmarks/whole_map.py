@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from benchmarks.rows import CLOCK, Row
 from benchmarks.sharing import BOUNDS, DURATION_S, LAYER, WORLDS, drive
 from marl_core.mapping.grid import OccupancyMap
-from marl_core.mapping.replica import Replica
+from marl_core.mapping.replica import Replica, ReplicaConfig
 from marl_core.types import VersionRange
 from sim.worlds import load_world
 
@@ -50,7 +50,8 @@ def measure() -> list[Row]:
 
 def _answer(own: OccupancyMap) -> tuple[int, float]:
     """Data of the answer that gives all of a map [bytes], and the CPU time to encode it [s]."""
-    keeper, late = Replica(BOUNDS, LAYER.robot, LAYER), Replica(BOUNDS, 'late')
+    config = ReplicaConfig(max_tiles_per_message=1024)
+    keeper, late = Replica(BOUNDS, LAYER.robot, LAYER, config), Replica(BOUNDS, 'late', config=config)
     keeper.write(LAYER, np.argwhere(np.ones(BOUNDS.tiles_shape, bool)).astype(np.int32), own.classes)
     while keeper.publish(LAYER, 60_000, 0.0) is not None:
         pass

@@ -221,11 +221,28 @@ def _code_cells(coder: Coder, data: NDArray[np.uint8], order: NDArray[np.int64],
 @njit(cache=True, nogil=True)
 def _look(contents: Classes, slots: NDArray[np.int64], turned: bool, down: bool, left: bool, block: Flags) -> None:
     """Fill a tile's block, turned, from the tile and its neighbours."""
-    for a in range(-MARGIN, TILE + MARGIN):
-        for b in range(-MARGIN, TILE + MARGIN):
-            row, col = _place_of(a, b, turned, down, left)
-            slot = slots[(row // TILE + 1) * 3 + col // TILE + 1]
-            block[(a + MARGIN) * EDGE + b + MARGIN] = _code_of(contents[slot, (row % TILE) * TILE + col % TILE])
+    first, down_step, right_step = _walk(turned, down, left)
+    for row in range(-MARGIN, TILE + MARGIN):
+        for side in range(3):
+            slot = slots[(row // TILE + 1) * 3 + side]
+            start = (row % TILE) * TILE - (side - 1) * TILE
+            place = first + row * down_step
+            for col in range(max((side - 1) * TILE, -MARGIN), min(side * TILE, TILE + MARGIN)):
+                block[place + col * right_step] = _code_of(contents[slot, start + col])
+
+
+@njit(cache=True, nogil=True)
+def _walk(turned: bool, down: bool, left: bool) -> tuple[int, int, int]:
+    """Where cell (0, 0) of a tile lies in its turned block, and the steps from row to row and from col to col."""
+    down_step, right_step = (1, EDGE) if turned else (EDGE, 1)
+    first = MARGIN * EDGE + MARGIN
+    if down:
+        first += (TILE - 1) * down_step
+        down_step = -down_step
+    if left:
+        first += (TILE - 1) * right_step
+        right_step = -right_step
+    return first, down_step, right_step
 
 
 @njit(cache=True, nogil=True)

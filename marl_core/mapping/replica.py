@@ -31,7 +31,7 @@ class ReplicaConfig:
     Attributes:
         codec: key in CODECS for what this replica sends.
         max_message_bytes: neither sent nor accepted beyond this.
-        max_tiles_per_message: likewise.
+        max_tiles_per_message: likewise; bounds what coding one may cost, 5 ms.
         max_layers: layers held, previous lives included.
         max_ranges_per_layer: fragments of what is known of a layer.
         urgency: what of the own tiles is published first, and what may wait.
@@ -41,7 +41,7 @@ class ReplicaConfig:
 
     codec: str = 'context'
     max_message_bytes: int = 60_000
-    max_tiles_per_message: int = 1024
+    max_tiles_per_message: int = 64
     max_layers: int = 64
     max_ranges_per_layer: int = 512
     urgency: Urgency = field(default_factory=Urgency)
