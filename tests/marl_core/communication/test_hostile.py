@@ -125,10 +125,10 @@ REFUSED = {
     'furthest-tiles': (lambda eve: eve.features(where=(-2**30, 2**30), codec='rle-zstd'), 'outside-bounds'),
     'far-tiles-context': (lambda eve: eve.features(where=(10**6, -10**6), codec='context'), 'outside-bounds'),
     'huge-count': (lambda eve: eve.features(data=form(2**31) + b'\1', versions=(1, 2**32 - 1)), 'too-many-tiles'),
-    'more-than-there-are': (lambda eve: eve.features(data=form(1024) + b'\1'), 'bad-range'),
-    'nothing-behind-a-count': (lambda eve: eve.features(data=form(1024), versions=(1, 2000)), 'truncated'),
+    'more-than-there-are': (lambda eve: eve.features(data=form(64) + b'\1'), 'bad-range'),
+    'nothing-behind-a-count': (lambda eve: eve.features(data=form(64), versions=(1, 2000)), 'truncated'),
     'nothing-behind-a-count-in-a-stream': (lambda eve: eve.features(
-        data=form(1024), versions=(1, 1024), codec='context'), 'outside-bounds'),
+        data=form(64), versions=(1, 64), codec='context'), 'outside-bounds'),
     'foreign-cells': (lambda eve: eve.features(resolution_m=0.1), 'resolution'),
     'no-cells': (lambda eve: eve.features(resolution_m=0.0), 'resolution'),
     'speaks-for-us': (lambda eve: eve.features(layer=LayerId('ada', 1), first=2**32 - 1), 'own-layer'),
