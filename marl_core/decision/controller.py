@@ -42,6 +42,8 @@ class PathFollower:
         self.model, self.config = model, config
         self.last_command = STOP
         self._last_s = -inf
+        self._waypoints_m: NDArray[np.float64] | None = None
+        self._leg = 0
 
     def reset(self, twist: Twist = STOP) -> None:
         """Start from a velocity: after a restart, or when something else commanded the robot."""
@@ -59,12 +61,15 @@ class PathFollower:
         elapsed_s = min(max(0.0, now - self._last_s), config.longest_period_s)
         self._last_s = now
         wanted = STOP
+        if waypoints_m is not self._waypoints_m:
+            self._waypoints_m, self._leg = waypoints_m, 0
         if len(waypoints_m) and all(map(isfinite, pose)):
-            wanted = Twist(*_pursue(
-                pose.x_m, pose.y_m, pose.heading_rad, waypoints_m, abs(self.last_command.linear_mps),
+            self._leg, *velocity = _pursue(
+                pose.x_m, pose.y_m, pose.heading_rad, waypoints_m, self._leg, abs(self.last_command.linear_mps),
                 model.max_linear_mps, model.max_angular_radps, config.braking * model.max_linear_acceleration_mps2,
                 config.lateral_acceleration_mps2, config.goal_tolerance_m, config.lookahead_min_m,
-                config.lookahead_time_s, config.turn_in_place_rad, config.turn_gain_per_s))
+                config.lookahead_time_s, config.turn_in_place_rad, config.turn_gain_per_s)
+            wanted = Twist(*velocity)
         self.last_command = Twist(
             _approach(self.last_command.linear_mps, wanted.linear_mps,
                       model.max_linear_acceleration_mps2 * elapsed_s),
@@ -82,7 +87,7 @@ def distance_to_go_m(pose: Pose, waypoints_m: NDArray[np.float64]) -> float:
     """Length of the path from the point on it that is nearest to the robot, and the way to that point [m]."""
     if not len(waypoints_m):
         return 0.0
-    leg, part, off_m = _nearest_on_path(pose.x_m, pose.y_m, waypoints_m)
+    leg, part, off_m = _nearest_on_path(pose.x_m, pose.y_m, waypoints_m, 0, 0.0)
     return off_m + _remaining_m(waypoints_m, leg, part)
 
 
@@ -92,10 +97,16 @@ def _approach(last: float, wanted: float, change: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _nearest_on_path(x_m: float, y_m: float, waypoints_m: NDArray[np.float64]) -> tuple[int, float, float]:
-    """Leg, position on it [0..1] and distance [m] of the nearest point; the later one where a path meets itself."""
+def _nearest_on_path(x_m: float, y_m: float, waypoints_m: NDArray[np.float64], current_leg: int,
+                     reluctance_m: float) -> tuple[int, float, float]:
+    """Leg, position on it [0..1] and distance [m] of the nearest point; the later one where a path meets itself.
+
+    Legs before the current one count as farther by ``reluctance_m``: on a path that comes near itself, a robot would
+    go round in circles if it began again with every leg that happens to be near.
+    """
     best_leg, best_part = 0, 0.0
     best_m = hypot(waypoints_m[0, 0] - x_m, waypoints_m[0, 1] - y_m)
+    least_m = best_m + (reluctance_m if current_leg > 0 else 0.0)
     for leg in range(waypoints_m.shape[0] - 1):
         start_x_m, start_y_m = waypoints_m[leg, 0], waypoints_m[leg, 1]
         along_x_m, along_y_m = waypoints_m[leg + 1, 0] - start_x_m, waypoints_m[leg + 1, 1] - start_y_m
@@ -105,8 +116,9 @@ def _nearest_on_path(x_m: float, y_m: float, waypoints_m: NDArray[np.float64]) -
             part = ((x_m - start_x_m) * along_x_m + (y_m - start_y_m) * along_y_m) / squared_m2
             part = min(1.0, max(0.0, part))
         apart_m = hypot(start_x_m + part * along_x_m - x_m, start_y_m + part * along_y_m - y_m)
-        if apart_m <= best_m + 1e-9:
-            best_leg, best_part, best_m = leg, part, apart_m
+        counted_m = apart_m + (reluctance_m if leg < current_leg else 0.0)
+        if counted_m <= least_m + 1e-9:
+            best_leg, best_part, best_m, least_m = leg, part, apart_m, counted_m
     return best_leg, best_part, best_m
 
 
@@ -136,15 +148,16 @@ def _point_ahead(waypoints_m: NDArray[np.float64], leg: int, part: float, ahead_
 
 
 @njit(cache=True, nogil=True)
-def _pursue(x_m: float, y_m: float, heading_rad: float, waypoints_m: NDArray[np.float64], speed_mps: float,
+def _pursue(x_m: float, y_m: float, heading_rad: float, waypoints_m: NDArray[np.float64], leg: int, speed_mps: float,
             max_linear_mps: float, max_angular_radps: float, deceleration_mps2: float, lateral_mps2: float,
             tolerance_m: float, lookahead_min_m: float, lookahead_time_s: float, turn_in_place_rad: float,
-            turn_gain_per_s: float) -> tuple[float, float]:
-    leg, part, off_m = _nearest_on_path(x_m, y_m, waypoints_m)
+            turn_gain_per_s: float) -> tuple[int, float, float]:
+    """Leg that the robot is on, given the one it was on, and the velocity wanted."""
+    leg, part, off_m = _nearest_on_path(x_m, y_m, waypoints_m, leg, lookahead_min_m)
     to_go_m = off_m + _remaining_m(waypoints_m, leg, part)
     goal_m = hypot(waypoints_m[-1, 0] - x_m, waypoints_m[-1, 1] - y_m)
     if goal_m <= tolerance_m and to_go_m <= 2.0 * tolerance_m:
-        return 0.0, 0.0
+        return leg, 0.0, 0.0
     lookahead_m = max(lookahead_min_m, lookahead_time_s * speed_mps)
     aim_x_m, aim_y_m = _point_ahead(waypoints_m, leg, part, lookahead_m)
     dx_m, dy_m = aim_x_m - x_m, aim_y_m - y_m
@@ -152,7 +165,7 @@ def _pursue(x_m: float, y_m: float, heading_rad: float, waypoints_m: NDArray[np.
     error_rad = atan2(sin(error_rad), cos(error_rad))
     if abs(error_rad) >= turn_in_place_rad:
         turn_radps = min(max_angular_radps, turn_gain_per_s * abs(error_rad))
-        return 0.0, turn_radps if error_rad > 0.0 else -turn_radps
+        return leg, 0.0, turn_radps if error_rad > 0.0 else -turn_radps
     curvature = 2.0 * sin(error_rad) / max(1e-3, hypot(dx_m, dy_m))
     # Slow down towards the goal, with heading error and in curves; a slow robot also cuts corners less.
     linear_mps = min(max_linear_mps, sqrt(2.0 * deceleration_mps2 * max(0.0, to_go_m - 0.5 * tolerance_m)))
@@ -164,4 +177,4 @@ def _pursue(x_m: float, y_m: float, heading_rad: float, waypoints_m: NDArray[np.
     least_radps = turn_gain_per_s * error_rad * (1.0 - linear_mps / max_linear_mps) * 0.5
     if abs(least_radps) > abs(angular_radps):
         angular_radps = least_radps
-    return linear_mps, min(max_angular_radps, max(-max_angular_radps, angular_radps))
+    return leg, linear_mps, min(max_angular_radps, max(-max_angular_radps, angular_radps))

@@ -4,7 +4,7 @@ from math import cos, hypot, nan, pi, sin
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from marl_core.decision.controller import FollowerConfig, PathFollower, distance_to_go_m
@@ -66,6 +66,7 @@ def test_a_sharp_corner_is_hardly_cut() -> None:
 
 
 @settings(deadline=None, max_examples=40)
+@example([(1.0, 0.0), (0.0, 1.0), (1.0, 0.0), (0.0, -1.0)], 0.0)
 @given(st.lists(st.tuples(st.floats(-3, 3), st.floats(-3, 3)), min_size=1, max_size=5), st.floats(-pi, pi))
 def test_arrives_within_limits_from_any_heading(corners, heading) -> None:
     waypoints_m = np.array([(0.0, 0.0), *corners])
