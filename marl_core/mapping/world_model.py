@@ -114,7 +114,7 @@ class WorldModel:
         return bool((around == 0).any())
 
     def tile_value(self, places_m: NDArray[np.float64]) -> NDArray[np.float32]:
-        """What each own tile is worth to others who are at or go to some places [m; map frame].
+        """What the news of each own tile are worth to others who are at or go to some places [m; map frame].
 
         Args:
             places_m: rows with NaN are left out. Shape: (n, 2).
@@ -122,7 +122,8 @@ class WorldModel:
         Returns:
             See marl_core.mapping.tile_value. Shape: bounds.tiles_shape.
         """
-        return tile_value(self.bounds, self.replica.layers[self._layer].versions, places_m)
+        own = self.replica.layers[self._layer]
+        return tile_value(self.bounds, own.waiting_cells, own.versions, places_m)
 
     def _start(self, pose: Pose) -> tuple[int, int]:
         rows, cols = self.bounds.planning_shape

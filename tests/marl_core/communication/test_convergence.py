@@ -174,4 +174,4 @@ def test_a_liar_about_versions_that_never_were_costs_little():
 def noise(member: Member, random: np.random.Generator, tiles: np.ndarray) -> None:
     """Tiles that hardly compress."""
     tiles = np.unique(tiles, axis=0)
-    member.see(tiles, random.integers(-1, 2, (len(tiles), 32, 32)).astype(np.int8))
+    member.see(member.pose, tiles, random.integers(-1, 2, (len(tiles), 32, 32)).astype(np.int8))
