@@ -13,6 +13,9 @@ import numpy as np
 from marl_core.types import LayerDigest, LayerId, MapDigest, MapFeatures, VersionRange
 from marl_core.versions import Ranges, normalized, subtract
 
+MAX_LAYERS = 255
+"""Layers of which it is remembered what was said of late."""
+
 
 @dataclass(frozen=True, slots=True)
 class AnswersConfig:
@@ -50,7 +53,7 @@ class Answers:
         self._config = config or AnswersConfig()
         self._random = np.random.default_rng(zlib.crc32(name.encode()))
         self._lacks: dict[LayerId, dict[str, _Lack]] = {}
-        self._recent: deque[tuple[float, LayerId, VersionRange]] = deque(maxlen=256)
+        self._recent: dict[LayerId, deque[tuple[float, VersionRange]]] = {}
 
     @property
     def pending(self) -> bool:
@@ -106,7 +109,9 @@ class Answers:
 
     def _settle(self, features: MapFeatures, now: float) -> list[_Lack]:
         """Remove what a message settles; returns what was touched and is not empty."""
-        self._recent.append((now, features.layer, features.versions))
+        if features.layer not in self._recent and len(self._recent) >= MAX_LAYERS:
+            del self._recent[next(iter(self._recent))]
+        self._recent.setdefault(features.layer, deque(maxlen=32)).append((now, features.versions))
         touched = []
         for peer, lack in list(self._lacks.get(features.layer, {}).items()):
             remaining = subtract(lack.ranges, (features.versions,))
@@ -126,8 +131,7 @@ class Answers:
             self._lacks.pop(layer, None)
 
     def _without_recent(self, layer: LayerId, ranges: Ranges, since_s: float) -> Ranges:
-        settled = normalized(versions for at_s, which, versions in self._recent
-                             if which == layer and at_s >= since_s)
+        settled = normalized(versions for at_s, versions in self._recent.get(layer, ()) if at_s >= since_s)
         return subtract(ranges, settled)
 
     def _wait_s(self, layer: LayerId) -> float:

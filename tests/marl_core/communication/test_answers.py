@@ -1,4 +1,4 @@
-from marl_core.communication.answers import Answers, AnswersConfig
+from marl_core.communication.answers import MAX_LAYERS, Answers, AnswersConfig
 from marl_core.types import LayerDigest, LayerId, MapDigest, MapFeatures, VersionRange
 
 ADA, BOB = LayerId('ada', 1), LayerId('bob', 1)
@@ -78,6 +78,9 @@ def test_memory_is_bounded():
     for number in range(10):
         one.hear_digest(digest(f'robot{number}'), lacking(BOB, (1, number + 1)), 100.0)
     assert one.due(102.0) == [(BOB, (VersionRange(1, 3),))]
+    for number in range(2 * MAX_LAYERS):
+        one.hear_features(features(LayerId('liar', number), 1, 2), 103.0)
+    assert len(one._recent) == MAX_LAYERS
 
 
 def test_on_a_link_that_loses_what_was_said_is_said_again_sooner():
