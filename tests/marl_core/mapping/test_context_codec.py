@@ -17,7 +17,7 @@ from marl_core.types import LayerId, MapDigest, VersionRange
 BOUNDS = MapBounds(resolution_m=0.05, planning_factor=4, tiles_x=6, tiles_y=6)
 ALL = np.argwhere(np.ones(BOUNDS.tiles_shape, bool)).astype(np.int32)
 CONTEXT = CODECS['context']
-FROZEN = (362, 1987730853)
+FROZEN = (444, 928311273)
 
 
 def replica(name: str) -> Replica:
