@@ -26,15 +26,19 @@ EDGE = TILE + 2 * MARGIN
 REACH_CELLS = (2.0, 3.0, 4.5, 6.5, 10.0, 16.0)
 """Distances at which cells on the way back to the robot are looked at."""
 SLOPES, DISTANCES = 12, 9
-HIDDEN = 32
+HIDDEN = 48
 WEIGHT_SCALE = 64
 LANES = 4
 WORDS = HIDDEN // LANES
-TABLE_CONTEXTS = 3 * 9 * 2
+_EQUAL_CONTEXTS = 3 * 9 * 2
+TABLE_CONTEXTS = _EQUAL_CONTEXTS + 2 * DISTANCES
 
 _BEHIND = [(a, b) for a in range(-5, 1) for b in range(-5, 6) if (a < 0 or b < 0) and a * a + b * b <= 26]
 _AHEAD = [(a, b) for a in range(4) for b in range(-3, 4) if (a > 0 or b >= 0) and a * a + b * b <= 9]
 OFFSETS = np.array([a * EDGE + b for a, b in _BEHIND + _AHEAD], np.int64)
+_FRESH = np.array([a * EDGE + b for a, b in ((0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0), (-1, -2), (-2, -1),
+                                            (-2, -2), (-2, 1), (-1, 2), (-2, 2), (0, -3), (-3, 0))], np.int64)
+_TO_COME = np.array([a * EDGE + b for a, b in ((0, 0), (0, 1), (1, -1), (1, 0), (1, 1))], np.int64)
 _FINE = 15
 _REACH = np.array([round(2 * reach) for reach in REACH_CELLS], np.int64)
 _RAY_ROW = 1 + 2 * OFFSETS.size
@@ -119,7 +123,36 @@ def table_context(block: NDArray[np.uint8], place: int, is_held: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def active_rows(block: NDArray[np.uint8], row: int, col: int, ahead: int, aside: int, is_held: int,
+def fresh_context(block: NDArray[np.uint8], place: int, distance: int) -> int:
+    """Context of a cell that continues an area, free or occupied, into the unknown; -1 if it does not.
+
+    Args:
+        block, place: the cell.
+        distance: from the robot [half cells].
+    """
+    value = block[place + _FRESH[0]]
+    if value == 0:
+        return -1
+    for k in range(_TO_COME.size):
+        if block[place + _TO_COME[k]] != 0:
+            return -1
+    for k in range(1, _FRESH.size):
+        if block[place + _FRESH[k]] != value:
+            return -1
+    return _EQUAL_CONTEXTS + (value - 1) * DISTANCES + _bits(distance >> 1)
+
+
+@njit(cache=True, nogil=True)
+def distance_of(ahead: int, aside: int) -> int:
+    """Way to the robot, at least 1 [half cells].
+
+    The root is exact: what it is taken of fits into a float64, and it is rounded in the same way everywhere.
+    """
+    return max(np.int64(np.sqrt(np.float64(ahead * ahead + aside * aside))), 1)
+
+
+@njit(cache=True, nogil=True)
+def active_rows(block: NDArray[np.uint8], row: int, col: int, ahead: int, aside: int, distance: int, is_held: int,
                 rows: NDArray[np.uint8]) -> int:
     """List the rows of Weights.hidden that speak for a cell.
 
@@ -127,6 +160,7 @@ def active_rows(block: NDArray[np.uint8], row: int, col: int, ahead: int, aside:
         block: a tile and its surroundings, 0 unknown, 1 free, 2 occupied, turned. Shape: (EDGE * EDGE,).
         row, col: the cell in the tile.
         ahead, aside: way from where the robot sees to the cell [half cells], along rows and columns.
+        distance: its length, from ``distance_of``.
         is_held: 1 if an earlier version of the tile is held.
         rows: written. Shape: (MAX_ACTIVE,).
 
@@ -139,8 +173,6 @@ def active_rows(block: NDArray[np.uint8], row: int, col: int, ahead: int, aside:
         value = block[place + OFFSETS[k]]
         rows[count] = 2 * k + value  # Overwritten by the next if the cell is unknown; there is no pattern to predict.
         count += np.int64(value != 0)
-    # The root is exact: what it is taken of fits into a float64, and its rounding is the same everywhere.
-    distance = max(np.int64(np.sqrt(np.float64(ahead * ahead + aside * aside))), 1)
     back_y, back_x = (ahead << _FINE) // distance, (aside << _FINE) // distance
     for k in range(_REACH.size):
         reach = min(_REACH[k], distance)

@@ -22,6 +22,8 @@ from marl_core.mapping.cell_model import (
     WORDS,
     Weights,
     active_rows,
+    distance_of,
+    fresh_context,
     hidden_units,
     log_odds,
     packed,
@@ -196,19 +198,22 @@ def _code_cells(coder: Coder, data: NDArray[np.uint8], order: NDArray[np.int64],
                 row, col = _place_of(a, b, turned, down, left)
                 place = (a + MARGIN) * EDGE + b + MARGIN
                 code = _code_of(classes[tile, row * TILE + col])
-                context = table_context(block, place, is_held[tile])
-                if context >= 0:
-                    known, occupied = table[context, 0], table[context, 1]
-                else:
+                context, count = table_context(block, place, is_held[tile]), 0
+                if context < 0:
                     ahead = _from_robot(2 * (corners[tile, 0] + row) + 1, down)
                     aside = _from_robot(2 * (corners[tile, 1] + col) + 1, left)
                     if turned:
                         ahead, aside = aside, ahead
-                    count = active_rows(block, a, b, ahead, aside, is_held[tile], rows)
+                    distance = distance_of(ahead, aside)
+                    context = fresh_context(block, place, distance)
+                if context >= 0:
+                    known, occupied = table[context, 0], table[context, 1]
+                else:
+                    count = active_rows(block, a, b, ahead, aside, distance, is_held[tile], rows)
                     hidden_units(rows, count, hidden, sums, units)
                     known, occupied = log_odds(units, output[0], bias[0]), log_odds(units, output[1], bias[1])
                 if noted_codes.size:
-                    _note(context, code, rows, count if context < 0 else 0, noted_rows, noted_codes, noted, noted_table)
+                    _note(context, code, rows, count, noted_rows, noted_codes, noted, noted_table)
                 if code_bit(coder, data, logistic[known + MAX_LOG_ODDS], code != 0):
                     code = 1 + code_bit(coder, data, logistic[occupied + MAX_LOG_ODDS], code == 2)
                 else:

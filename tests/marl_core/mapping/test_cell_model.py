@@ -9,9 +9,12 @@ from marl_core.mapping.cell_model import (
     MARGIN,
     MAX_ACTIVE,
     ROWS,
+    TABLE_CONTEXTS,
     WORDS,
     active_rows,
     check,
+    distance_of,
+    fresh_context,
     hidden_units,
     log_odds,
     packed,
@@ -25,7 +28,8 @@ from marl_core.mapping.range_coder import MAX_LOG_ODDS
 
 def rows_of(block: np.ndarray, row: int, col: int, ahead: int, aside: int, is_held: int = 0) -> list[int]:
     rows = np.zeros(MAX_ACTIVE, np.uint8)
-    return rows[:active_rows(block.reshape(-1), row, col, ahead, aside, is_held, rows)].tolist()
+    distance = distance_of(ahead, aside)
+    return rows[:active_rows(block.reshape(-1), row, col, ahead, aside, distance, is_held, rows)].tolist()
 
 
 def test_weights_survive_as_text_and_cannot_overflow():
@@ -67,6 +71,29 @@ def test_only_cells_amid_equals_are_left_to_the_table():
     assert table_context(block.reshape(-1), place, 1) == 2 * 9 * 2 + 1
     block[21, 21] = 1
     assert table_context(block.reshape(-1), place, 1) == -1
+
+
+def test_areas_that_go_on_into_the_unknown_are_left_to_the_table():
+    block = np.zeros((EDGE, EDGE), np.uint8)
+    block[:20] = 1
+    block[20, :20] = 1
+    place = 20 * EDGE + 20
+    near, far = (fresh_context(block.reshape(-1), place, distance) for distance in (2, 200))
+    assert 3 * 9 * 2 <= near < far < TABLE_CONTEXTS
+    block[block == 1] = 2
+    assert fresh_context(block.reshape(-1), place, 2) > near
+    for row, col in ((20, 17), (17, 20), (18, 22), (21, 20), (20, 21)):
+        other = block.copy()
+        other[row, col] = 1
+        assert fresh_context(other.reshape(-1), place, 2) == -1
+    assert fresh_context(np.zeros(EDGE * EDGE, np.uint8), place, 2) == -1
+
+
+def test_distances_are_whole_parts_of_roots():
+    assert [distance_of(*way) for way in ((0, 0), (1, 1), (3, -4), (-2**20, 0))] == [1, 1, 5, 2**20]
+    square = 1_000_003
+    assert distance_of(square, 0) == square
+    assert distance_of(square - 1, 1000) == square - 1
 
 
 @given(place=st.tuples(st.integers(0, 31), st.integers(0, 31)), held=st.integers(0, 1),
