@@ -5,7 +5,7 @@ from math import inf
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.resync import CROWD, SMALL, STARVED, TICK_S, Fleet, Member, bad_link_run, topology_run
@@ -54,11 +54,13 @@ def test_more_than_fits_the_budget_arrives_in_the_end(seed, loss, rate):
     assert fleet.agreement_s(20.0 * 3 * 20 * 400.0 / rate) < inf
 
 
+@example(seed=0, rate=2000.0, loss=0.3, tick_s=0.7)
 @given(seed=st.integers(0, 10**6), rate=st.sampled_from((300.0, 1000.0, 2000.0)), loss=st.sampled_from((0.0, 0.3)),
        tick_s=st.sampled_from((0.05, 0.1, 0.7)))
 @settings(max_examples=6, deadline=None)
 def test_no_window_of_any_length_exceeds_the_budget_and_a_burst(seed, rate, loss, tick_s):
-    budget = Budget(rate_bytes_per_s=rate, burst_bytes=2500.0)
+    # The bucket must outlast the time between two ticks that speak, or what is full is the bucket and not the budget.
+    budget = Budget(rate_bytes_per_s=rate, burst_bytes=max(2500.0, 3.0 * rate))
     members = [Member(f'robot_{k + 1}', CommunicationConfig(budget=budget)) for k in range(3)]
     random, heard = np.random.default_rng(seed), {member.name: [] for member in members}
     said = {member.name: [] for member in members}
@@ -66,7 +68,7 @@ def test_no_window_of_any_length_exceeds_the_budget_and_a_burst(seed, rate, loss
         now_s = step * tick_s
         air, heard = heard, {member.name: [] for member in members}
         for member in members:
-            if random.random() < 3.0 * tick_s:
+            for _ in range(random.poisson(4.0 * tick_s)):
                 noise(member, random, EVERYWHERE[random.integers(0, len(EVERYWHERE), 3)])
             for packet in member.tick(air[member.name], now_s):
                 said[member.name].append((now_s, len(packet)))
