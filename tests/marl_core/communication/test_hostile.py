@@ -6,7 +6,7 @@ from math import inf, nan
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from marl_core.communication import wire
@@ -166,6 +166,7 @@ def test_each_is_counted_under_its_name_and_changes_nothing(case):
 
 @given(cases=st.lists(st.sampled_from(sorted(set(REFUSED) - {'speaks-for-us'})), min_size=1, max_size=40),
        damaged=st.integers(0, 10), seed=st.integers(0, 2**16))
+@example(['as-large-as-a-house'], 2, 11294)  # the same honest packet twice
 @settings(max_examples=6, deadline=None)
 def test_among_hostile_packets_the_fleet_agrees_and_is_right(cases, damaged, seed):
     """Refused packets of all kinds, honest ones again, and honest ones with a byte changed."""
@@ -189,7 +190,7 @@ def test_among_hostile_packets_the_fleet_agrees_and_is_right(cases, damaged, see
     np.testing.assert_array_equal(keeper.replica.fused, ada.replica.fused)
     for member, before in zip(members, dropped, strict=True):
         # Echoes of the own voice are no faults; what calls itself ada is one only to ada.
-        echoes = sum(packet in hostile for packet in air.overheard)
+        echoes = sum(packet in air.overheard for packet in hostile)
         elsewhere = cases.count('calls-itself-us')
         assert sum(member.link.drops.values()) - before >= len(hostile) - echoes - elsewhere - damaged
         assert member.said_bytes <= BUDGET.burst_bytes + BUDGET.rate_bytes_per_s * air.now
