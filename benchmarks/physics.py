@@ -18,7 +18,7 @@ from sim.worlds import World, load_world
 from sim.worlds.boxes import rectangles
 
 MODEL = RobotModel()
-SETTLE, STEPS = 30, 100
+SETTLE, STEPS = 100, 300
 PEER_ROBOTS, PEER_STEPS = 8, 20
 
 

@@ -168,9 +168,9 @@ class Agent:
     def perceive(self, readings: Readings, inbox: Inbox, now_s: float) -> None:
         """First part of a tick: bring teammates, pose and map up to date."""
         self._set_clock(round(now_s, 6))  # what clocks and messages carry, so that every host gives the same number
-        self.communicator.receive(inbox, self.world.replica, self._now_s)
+        heard_tiles = self.communicator.receive(inbox, self.world.replica, self._now_s)
         self._team = [mate.status for mate in self.communicator.teammates(self._now_s)]
-        self._judge()
+        self._judge(is_busy=heard_tiles > 0)
         self._twist = readings.twist
         if readings.pose is not None:
             self._move(readings.pose)
@@ -308,9 +308,13 @@ class Agent:
             self.navigator.reset()
         self._now_s = now_s
 
-    def _judge(self) -> None:
-        """Now and then, weigh the votes of the others by whether their maps agree with what was seen here."""
-        if abs(self._now_s - self._judged_s) >= JUDGE_PERIOD_S:
+    def _judge(self, is_busy: bool) -> None:
+        """Now and then, weigh the votes of the others by whether their maps agree with what was seen here.
+
+        A tick that had tiles to decode leaves it to the next, but not twice as long.
+        """
+        waited_s = abs(self._now_s - self._judged_s)
+        if waited_s >= (2.0 * JUDGE_PERIOD_S if is_busy else JUDGE_PERIOD_S):
             self._judged_s = self._now_s
             self.trust.update(self.world.replica, self._team, LayerId(self.name, self.epoch), self._now_s)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import Protocol
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from marl_core.errors import MessageError
 from marl_core.types import Inbox, LayerDigest, LayerId, MapDigest, MapFeatures, Message, Packet, RobotStatus
 from marl_core.versions import Ranges, covers
 
+GOLDEN_RATIO = 0.6180339887498949
 PARKED = 16
 """Features that wait for what they are coded against."""
 
@@ -114,7 +116,8 @@ class Communicator:
         self._parked: deque[MapFeatures] = deque(maxlen=PARKED)
         self._clock = SteadyClock()
         self._stamp_s = 0.0
-        self._due_s = dict.fromkeys(('status', 'features'), -inf)
+        self._first_after_s = {'status': 0.0, 'features': _phase(name) * self._budget.feature_period_s}
+        self._due_s: dict[str, float] = {}
         self.sent: dict[str, int] = {}
         self.sent_bytes: dict[str, int] = {}
         self.traffic: dict[str, Traffic] = {}
@@ -314,7 +317,7 @@ class Communicator:
         outbox.append(packet)
         _count(self.sent, kind)
         _count(self.sent_bytes, kind, len(packet))
-        if kind in self._due_s:
+        if period_s:
             self._due_s[kind] = now + period_s
         return True
 
@@ -326,12 +329,17 @@ class Communicator:
 
     def _is_due(self, kind: str, now: float) -> bool:
         # Ticks come at multiples of their period, give or take rounding.
-        return now >= self._due_s[kind] - 1e-6
+        return now >= self._due_s.setdefault(kind, now + self._first_after_s[kind]) - 1e-6
 
     def _advance(self, now: float) -> float:
         if abs(now) < wire.LATEST_S:
             self._stamp_s = now
         return self._clock.advance(now)
+
+
+def _phase(name: str) -> float:
+    """When in a period a robot speaks [0..1), so that robots that start together do not all speak at once."""
+    return crc32(name.encode()) * GOLDEN_RATIO % 1.0
 
 
 def _count(counters: dict[str, int], key: str, amount: int = 1) -> None:

@@ -36,8 +36,8 @@ class MapConfig:
 
     resolution_m: float = 0.05
     planning_resolution_m: float = 0.2
-    width_m: float = 204.8
-    height_m: float = 204.8
+    width_m: float = 201.6
+    height_m: float = 201.6
     hit: int = 9
     miss: int = -4
     maximum: int = 35

@@ -5,13 +5,13 @@ from marl_core.errors import ConfigError, MapError
 from marl_core.mapping.bounds import TILE, MapBounds, MapConfig
 
 
-def test_default_map_is_4096_cells_square_and_centred():
+def test_default_map_is_4032_cells_square_and_centred():
     bounds = MapBounds.from_config(MapConfig())
-    assert bounds.shape == (4096, 4096)
-    assert bounds.planning_shape == (1024, 1024)
-    assert (bounds.origin_x_m, bounds.origin_y_m) == pytest.approx((-102.4, -102.4))
-    assert bounds.cell_of(0.0, 0.0) == (2048, 2048)
-    assert bounds.planning_cell_of(0.01, -0.01) == (511, 512)
+    assert bounds.shape == (4032, 4032)
+    assert bounds.planning_shape == (1008, 1008)
+    assert (bounds.origin_x_m, bounds.origin_y_m) == pytest.approx((-100.8, -100.8))
+    assert bounds.cell_of(0.0, 0.0) == (2016, 2016)
+    assert bounds.planning_cell_of(0.01, -0.01) == (503, 504)
 
 
 def test_extent_is_rounded_up_to_pairs_of_tiles():
