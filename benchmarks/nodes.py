@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.rows import Row
+from sim.worlds import load_world
 
 PLAIN = ('--ros-args', '-p', 'security_mode:=plain')
-ROBOTS, RATE_HZ, SECONDS, TILES = 32, 5.0, 20.0, 12
+ROBOTS, RATE_HZ, SECONDS = 32, 5.0, 20.0
 
 
 def measure() -> list[Row]:
@@ -31,24 +32,24 @@ def measure() -> list[Row]:
                 raise RuntimeError('the load ended before the measurement did')
     start = subprocess.run([sys.executable, '-m', 'benchmarks.nodes', 'start'], env=environment, check=True,
                            capture_output=True, text=True)
-    return [Row(f'map node, {ROBOTS} robots at {RATE_HZ:g} Hz, {TILES} tiles each', cores, 'cores', 0.5, False),
+    return [Row(f'map node, {ROBOTS} robots that explore and speak at {RATE_HZ:g} Hz', cores, 'cores', 0.5, False),
             Row('start of a robot node, warm cache', float(start.stdout), 's', 5.0, at_least=False)]
 
 
 def load() -> None:
     """Publish what a large fleet says until killed."""
     import rclpy
-    from marl_coordination.msg import MapFeatures
+    from marl_coordination.msg import Packet
 
     from marl_nodes import conversions, qos
     rclpy.init()
     node = rclpy.create_node('load')
-    publisher = node.create_publisher(MapFeatures, '/fleet/features', qos.FLEET)
-    streams = [_features(robot) for robot in range(ROBOTS)]
+    publisher = node.create_publisher(Packet, '/fleet/features', qos.FLEET)
+    streams = [_packets(robot) for robot in range(ROBOTS)]
     due_s = time.monotonic()
     while True:
         for stream in streams:  # spread over the period, as robots are
-            publisher.publish(conversions.to_fleet_message(next(stream), 'map'))
+            publisher.publish(conversions.packet_to_message(next(stream)))
             due_s += 1.0 / (RATE_HZ * ROBOTS)
             time.sleep(max(0.0, due_s - time.monotonic()))
 
@@ -81,28 +82,21 @@ def start() -> None:
     sys.stdout.write(f'{time.monotonic() - started_s:.2f}\n')
 
 
-def _features(robot: int) -> Iterator:
-    """Messages of a robot that redraws a dozen tiles of its own corner of the map again and again."""
-    from marl_core.mapping.bounds import TILE, MapBounds, MapConfig
+def _packets(robot: int) -> Iterator[bytes]:
+    """What a robot that explores says after each scan."""
+    from benchmarks.sharing import BOUNDS, WORLDS, drive
+    from marl_core.communication import wire
+    from marl_core.communication.authentication import Plain
     from marl_core.mapping.replica import Replica
     from marl_core.types import LayerId
-    bounds, random = MapBounds.from_config(MapConfig()), np.random.default_rng(robot)
-    layer = LayerId(f'robot_{robot}', 1)
-    replica, classes = Replica(bounds, layer.robot, layer), np.zeros(bounds.shape, np.int8)
-    rows, cols = np.divmod(np.arange(TILES), 4)
-    tiles = np.column_stack((30 + 3 * (robot // 8) + rows, 30 + 4 * (robot % 8) + cols)).astype(np.int32)
-    now_s = 0.0
-    while True:
-        for ty, tx in tiles:
-            part = classes[ty * TILE:(ty + 1) * TILE, tx * TILE:(tx + 1) * TILE]
-            part[:] = -1
-            part[random.integers(TILE)] = 1
-            part[:, random.integers(TILE)] = 1
-        replica.write(layer, tiles, classes)
-        now_s += 1.0 / RATE_HZ
-        message = replica.publish(layer, 60_000.0, now_s)
+    layer, sequence, seal = LayerId(f'robot_{robot}', 1), 0, Plain()
+    replica, world = Replica(BOUNDS, layer.robot, layer), load_world(WORLDS[robot % len(WORLDS)])
+    for step in drive(world, 3600.0, seed=robot):
+        replica.write(layer, step.tiles, step.own.classes)
+        message = replica.publish(layer, 60_000.0, step.now, seen_from=(step.x_m, step.y_m))
         if message is not None:
-            yield message
+            sequence += 1
+            yield seal.close(wire.encode(message, layer.epoch, sequence))
 
 
 @contextmanager
