@@ -10,6 +10,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
@@ -25,6 +26,9 @@ from marl_nodes.fleet.environment import PARENT_VARIABLE
 
 EXIT_MISCONFIGURED = 2
 """Exit code when starting again would not help."""
+
+DDS_PROFILES = 'FASTDDS_DEFAULT_PROFILES_FILE'
+"""Names the file of settings that Fast DDS reads when the first node of a process starts; what a user set is kept."""
 
 _PR_SET_PDEATHSIG = 1
 _LONGEST_WAIT_S = 0.1  # A signal that comes while waiting for messages is seen after this time.
@@ -65,6 +69,7 @@ def run(name: str, make_node: Callable[[], Node], arguments: Sequence[str] | Non
         Exception: whatever a callback raised, after ``close``.
     """
     _follow_parent()
+    os.environ.setdefault(DDS_PROFILES, str(Path(__file__).with_name('fastdds.xml')))
     stop = StopRequest()
     arguments = list(sys.argv if arguments is None else arguments)
     logs_to_files = _can_log_to_files()
