@@ -16,6 +16,7 @@ from marl_core.config import from_mapping, read_yaml
 from marl_core.decision.policies import make_policy
 from marl_core.errors import ConfigError, TrainingError
 from models.network import CandidateNetwork
+from models.scorer import Scorer
 from sim.learning import curves, evaluation
 from sim.learning import export as exporting
 from sim.learning.checkpoint import git_commit
@@ -103,8 +104,9 @@ def export(options: argparse.Namespace) -> int:
     entry = exporting.export(actor, options.output, {
         'training': {'iteration': content['iteration'], 'seed': config.seed,
                      'git_commit': content.get('git_commit', 'unknown'), 'best_held_back': content['best'],
-                     'config': plain(config)}, 'evaluation': score})
-    card = options.output.parent / 'README.md'
+                     'config': plain(config)}, 'evaluation': score,
+        **({'weights': actor.linear.weight.tolist()} if isinstance(actor, Scorer) else {})})
+    card = options.output.with_suffix('.md')
     card.write_text(exporting.model_card(entry, evaluated), encoding='utf-8')
     sys.stdout.write(f'{options.output}: {entry["parameters"]} parameters, differs from torch by at most '
                      f'{entry["largest_difference"]:.1e}, decides in {entry["latency_ms"]["p50"]:.3f} ms\n{card}\n')

@@ -107,8 +107,9 @@ def model_card(entry: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -
     training = entry.get('training', {})
     lines = [
         f'# {entry["model"]}', '',
-        'Written by `python -m sim export`; do not edit. Chooses where a robot goes next: a bounded correction of the',
-        'Burgard rule by attention over candidates and team (see models/coordinator.py).', '',
+        'Written by `python -m sim export`; do not edit. Chooses where a robot goes next: '
+        + ('the Burgard rule plus a weighted sum of features (see models/scorer.py).' if 'weights' in entry else
+           'a bounded correction of a scorer by attention over candidates and team (see models/coordinator.py).'), '',
         '| | |', '|---|---|',
         f'| Specs | version {entry["specs_version"]}, fingerprint `{entry["fingerprint"]}` |',
         f'| Parameters | {entry["parameters"]} |',
