@@ -2,11 +2,16 @@
 
 import json
 
+import onnxruntime
 import pytest
+import torch
+import yaml
 from PIL import Image
 
 from marl_core.decision.policies import make_policy
+from models.features import example_observation
 from sim.__main__ import main
+from sim.learning.actors import build_actor
 
 SMALL = ['--set', 'environment_options.robots=2', '--set', 'environment_options.task.largest_m=13',
          '--set', 'iterations=2', '--set', 'episodes=4', '--set', 'processes=1', '--set', 'warm_up=1',
@@ -41,7 +46,7 @@ def test_checkpoint_becomes_a_model_with_a_card_of_real_numbers(folder, capsys):
     assert main(['export', str(folder), '--output', str(model), '--evaluation', str(result)]) == 0
     assert make_policy(model).manifest['evaluation']['episodes'] == 4
     row = content['comparisons'][1]
-    assert f'{row["ratio"]["value"]:.3f}' in (model.parent / 'README.md').read_text()
+    assert f'{row["ratio"]["value"]:.3f}' in model.with_suffix('.md').read_text()
     assert main(['evaluate', str(model), str(folder / 'best.ckpt'), '--against', str(model), '--episodes', '3',
                  '--processes', '1', '--output', str(result)]) == 0
     scores = list(json.loads(result.read_text())['scores'].values())
@@ -87,3 +92,23 @@ def _small_environment(folder):
     path = folder / 'small.yaml'
     path.write_text('environment_options: {task: {largest_m: 13.0}}\n')
     return path
+
+
+def test_tuned_scorer_is_exported_with_the_weights_that_a_network_starts_from(tmp_path):
+    config = tmp_path / 'scorer.yaml'
+    config.write_text(yaml.safe_dump({
+        'training': {'actor': 'scorer', 'environment_options': {'robots': 2, 'task': {'largest_m': 13.0}}},
+        'generations': 1, 'population': 4,
+        'episodes': 2, 'evaluate_every': 1, 'evaluation_episodes': 2, 'processes': 1}))
+    model = tmp_path / 'scorer.onnx'
+    assert main(['tune', '--config', str(config), '--output', str(tmp_path / 'run')]) == 0
+    assert main(['export', str(tmp_path / 'run'), '--output', str(model)]) == 0
+    assert 'weighted sum' in model.with_suffix('.md').read_text()
+    observation = example_observation(7, 3)
+    network = build_actor('coordinator', None, {'scorer': str(model.with_suffix('.json'))})
+    with torch.inference_mode():
+        corrected, base = network.score(**observation).numpy(), observation['base_logits'].numpy()
+    session = onnxruntime.InferenceSession(str(model), providers=['CPUExecutionProvider'])
+    scored, = session.run(['logits'], {name: array.numpy() for name, array in observation.items()})
+    assert scored == pytest.approx(corrected, abs=1e-4)
+    assert scored != pytest.approx(base, abs=1e-2)
