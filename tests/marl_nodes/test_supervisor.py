@@ -209,8 +209,9 @@ def test_what_a_process_leaves_in_its_group_is_killed_with_it():
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_the_runner_ends_everything_in_good_order(number):
     code = """
-        import os, sys
+        import os, signal, sys
         from marl_nodes.fleet.supervisor import ProcessSpec, Supervisor
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests under nohup inherit that it is ignored
         child = "import os, time\\nprint(os.getpid(), flush=True)\\ntime.sleep(60)"
         sys.exit(Supervisor([ProcessSpec('a', (sys.executable, '-c', child), dict(os.environ))]).run())
         """

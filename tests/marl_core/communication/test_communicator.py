@@ -87,14 +87,25 @@ def agree(members: list[Member]) -> bool:
     return len({member.replica.state_hash() for member in members}) == 1
 
 
-def test_the_first_word_is_status_then_tiles_then_digest():
+def test_the_first_word_is_status_and_digest_and_tiles_come_in_turn():
     ada = Member('ada')
     ada.see(1)
     outbox = ada.tick([], 0.0)
-    assert [type(opened(packet)) for packet in outbox] == [RobotStatus, MapFeatures, MapDigest]
-    assert ada.link.sent == {'status': 1, 'features': 1, 'digest': 1}
+    assert [type(opened(packet)) for packet in outbox] == [RobotStatus, MapDigest]
+    assert ada.link.sent == {'status': 1, 'digest': 1}
     assert ada.link.sent_bytes['status'] == len(outbox[0])
     assert ada.tick([], 0.1) == []
+    assert [type(opened(packet)) for packet in ada.tick([], 1.0)] == [RobotStatus, MapFeatures]
+
+
+def test_robots_that_start_together_do_not_all_speak_at_once():
+    members = [Member(f'robot_{number}') for number in range(4)]
+    for number, member in enumerate(members):
+        member.see(number)
+    said = [sum(any(type(opened(packet)) is MapFeatures for packet in member.tick([], step / 10)) for member in members)
+            for step in range(11)]
+    assert sum(said) == 4
+    assert max(said) <= 2
 
 
 def test_periods_hold_at_ten_ticks_per_second():
@@ -105,7 +116,7 @@ def test_periods_hold_at_ten_ticks_per_second():
         radio.run(1.0)
     kinds = Counter(type(message) for _, _, message in radio.log)
     assert kinds[RobotStatus] == 20
-    assert kinds[MapFeatures] == 10
+    assert kinds[MapFeatures] == 9  # the first ones wait for their turn
     assert 4 <= kinds[MapDigest] <= 6
 
 
@@ -230,7 +241,8 @@ def test_clocks_that_run_backwards_or_are_not_numbers_do_not_stop_it():
 def test_what_is_wrong_is_counted_and_the_rest_is_used():
     ada, bob = Member('ada'), Member('bob')
     ada.see(1)
-    status, features, digest = ada.tick([], 0.0)
+    status, digest = ada.tick([], 0.0)
+    _, features = ada.tick([], 1.0)
     forged = replace(opened(features), robot='mallory', layer=LayerId('bob', 1))
     heard = [packed(forged), packed(replace(opened(features), robot='bob', layer=LayerId('ada', 1)), 7), b'noise', b'',
              packed(MapDigest('bob', 0.0, ()), 9), status[:-1] + b'?', status, features, digest, status]
@@ -254,7 +266,7 @@ def test_the_own_voice_is_no_stranger():
 def test_stamps_of_features_and_digests_do_not_matter():
     ada, bob = Member('ada'), Member('bob')
     ada.see(1)
-    _, features, digest = map(opened, ada.tick([], 0.0))
+    _, digest, _, features = map(opened, ada.tick([], 0.0) + ada.tick([], 1.0))
     for number, stamp_s in enumerate((-4e9, 0.0, 4e9)):
         wrong = [packed(replace(features, stamp_s=stamp_s), 1, 2 * number + 1),
                  packed(replace(digest, stamp_s=stamp_s), 1, 2 * number + 2)]
