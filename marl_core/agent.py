@@ -122,9 +122,16 @@ class Agent:
 
     def __init__(self, name: str, epoch: int, model: RobotModel, policy: Policy,
                  config: AgentConfig | None = None, seal: Seal | None = None) -> None:
-        """Args: seal: closes and opens packets (None: plain, as in simulations)."""
+        """Start without a map.
+
+        Args:
+            name, epoch, model: see the attributes.
+            policy: chooses goals; a FallbackPolicy says who else may.
+            config: all other settings.
+            seal: closes and opens packets (None: plain, as in simulations).
+        """
         self.name, self.epoch, self.model = name, epoch, model
-        self.policy = FallbackPolicy(policy)
+        self.policy = policy if isinstance(policy, FallbackPolicy) else FallbackPolicy(policy)
         self.config = config or AgentConfig()
         self.world = WorldModel(LayerId(name, epoch), model.radius_m, self.config.exploration.clearance_m,
                                 self.config.map)

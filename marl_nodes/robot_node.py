@@ -35,7 +35,7 @@ from marl_core.agent import Agent, AgentConfig
 from marl_core.communication import wire
 from marl_core.communication.authentication import MODES
 from marl_core.config import load
-from marl_core.decision.policies import POLICIES, make_policy
+from marl_core.decision.policies import POLICIES, FallbackPolicy, make_policy
 from marl_core.errors import ConfigError, MarlError, MessageError
 from marl_core.trace import TraceStep, TraceWriter
 from marl_core.types import STOP, LaserScan, Packet, Pose, Readings, RobotModel, Twist
@@ -80,6 +80,7 @@ class RobotParameters:
     model: str = parameter('', 'YAML file of the robot model (marl_core.types.RobotModel). Empty: its defaults.')
     agent_config: str = parameter('', 'YAML file that overrides marl_core.agent.AgentConfig. Empty: its defaults.')
     policy: str = parameter('minpos', f'Who chooses goals: {", ".join(POLICIES)}, or the path of an .onnx model.')
+    fallback: str = parameter('minpos', 'Who chooses when the policy fails, likewise.')
     initial_pose: tuple[float, ...] = parameter(
         (0.0, 0.0, 0.0), 'Where odometry is zero: x [m], y [m], heading [rad; map frame].')
     map_frame: str = parameter('map', 'The frame that all robots of the fleet share.')
@@ -232,7 +233,8 @@ class RobotNode(LifecycleNode):
         config = load(AgentConfig, given.agent_config) if given.agent_config else AgentConfig()
         epoch = max(given.epoch or int(time.time()), self._epoch + 1)  # A second life of this process is another one.
         seal = load_seal(given.security_mode, given.keys_path, self.name)
-        return Agent(self.name, epoch, model, make_policy(given.policy), config, seal)
+        policy = FallbackPolicy(make_policy(given.policy), make_policy(given.fallback))
+        return Agent(self.name, epoch, model, policy, config, seal)
 
     def _stop_driving(self) -> None:
         self.is_driving = False

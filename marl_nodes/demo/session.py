@@ -135,15 +135,24 @@ def fleet_of(options: DemoOptions) -> Fleet:
         if options.robots < 1:
             raise ConfigError(f'--robots must be at least 1, got {options.robots}')
         require_few(options.robots)
-        policy = str(Path(options.policy).resolve()) if options.policy.endswith('.onnx') else options.policy
         world = str(Path(options.world).resolve()) if '.yaml' in options.world else options.world
-        fleet = Fleet({f'robot_{number + 1}': RobotEntry(policy=policy) for number in range(options.robots)},
+        robot = _entry_of(options.policy)
+        fleet = Fleet({f'robot_{number + 1}': robot for number in range(options.robots)},
                       security=SecurityEntry('plain'),  # All of it is on this machine.
                       simulation=from_mapping(SimulationEntry, {
                           'world': world, 'physics': options.physics, 'body': 'wheeled', 'seed': options.seed,
                           'real_time_factor': options.speed}, 'demo'))
     require_correct(fleet, options.fleet or 'demo')
     return replace(fleet, map=replace(fleet.map, enabled=True))
+
+
+def _entry_of(policy: str) -> RobotEntry:
+    """A robot with a policy; the scorer that lies beside a model stands in for it."""
+    if not policy.endswith('.onnx'):
+        return RobotEntry(policy=policy)
+    model = Path(policy).resolve()
+    scorer = model.with_name('scorer.onnx')
+    return RobotEntry(policy=str(model), **({'fallback': str(scorer)} if scorer.is_file() else {}))
 
 
 def coverage_of(fleet: Fleet) -> Coverage:

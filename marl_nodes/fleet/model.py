@@ -36,12 +36,14 @@ class RobotEntry:
             simulation the world chooses where it is left out.
         model: YAML file of its RobotModel; '' for the defaults.
         policy: a policy's name, or the path of a model that ends in .onnx.
+        fallback: who chooses when the policy fails, likewise.
         stamped_cmd_vel: whether its base wants TwistStamped (true) or Twist.
     """
 
     start: tuple[float, ...] | None = None
     model: str = ''
     policy: str = 'minpos'
+    fallback: str = 'minpos'
     stamped_cmd_vel: bool = True
 
     def __post_init__(self) -> None:
@@ -189,10 +191,11 @@ def check_fleet(fleet: Fleet) -> tuple[str, ...]:
             models[name] = load(RobotModel, robot.model) if robot.model else RobotModel()
         except ConfigError as error:
             problems.append(f'{name}: {error}')
-        if robot.policy.endswith('.onnx') and not Path(robot.policy).is_file():
-            problems.append(f'{name}: policy {robot.policy} does not exist')
-        elif not robot.policy.endswith('.onnx') and robot.policy not in POLICIES:
-            problems.append(f'{name}: unknown policy {robot.policy!r}; valid: {", ".join(POLICIES)}, or an .onnx file')
+        for key, policy in (('policy', robot.policy), ('fallback', robot.fallback)):
+            if policy.endswith('.onnx') and not Path(policy).is_file():
+                problems.append(f'{name}: {key} {policy} does not exist')
+            elif not policy.endswith('.onnx') and policy not in POLICIES:
+                problems.append(f'{name}: unknown {key} {policy!r}; valid: {", ".join(POLICIES)}, or an .onnx file')
         if robot.start is None and fleet.simulation is None:
             problems.append(f'{name}: a real robot needs its start: [x, y, heading] in the frame {fleet.map_frame}')
     for (first, one), (second, other) in combinations(fleet.robots.items(), 2):
@@ -231,8 +234,9 @@ def _robot(folder: Path, values: Mapping[str, Any], source: str) -> RobotEntry:
             entry = replace(entry, start=tuple(values['start']))
         except (TypeError, ValueError) as error:
             raise ConfigError(f'{source}: start must be [x, y, heading], got {values["start"]!r}') from error
-    policy = _beside(folder, entry.policy) if entry.policy.endswith('.onnx') else entry.policy
-    return replace(entry, model=_beside(folder, entry.model), policy=policy)
+    policy, fallback = (_beside(folder, name) if name.endswith('.onnx') else name
+                        for name in (entry.policy, entry.fallback))
+    return replace(entry, model=_beside(folder, entry.model), policy=policy, fallback=fallback)
 
 
 def _simulation(folder: Path, values: Any, source: str) -> SimulationEntry | None:

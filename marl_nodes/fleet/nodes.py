@@ -75,9 +75,9 @@ def robot_node(fleet: Fleet, name: str) -> FleetNode:
     # The odometry of simulated bases begins at their start in the map, so nothing needs to know it beforehand.
     start = robot.start if simulation is None and robot.start is not None else (0.0, 0.0, 0.0)
     parameters = {
-        'robot_name': name, 'model': robot.model, 'policy': robot.policy, 'agent_config': fleet.agent,
-        'initial_pose': list(start), 'map_frame': fleet.map_frame, 'fleet_namespace': fleet.namespace,
-        'stamped_cmd_vel': robot.stamped_cmd_vel, **_security_of(fleet)}
+        'robot_name': name, 'model': robot.model, 'policy': robot.policy, 'fallback': robot.fallback,
+        'agent_config': fleet.agent, 'initial_pose': list(start), 'map_frame': fleet.map_frame,
+        'fleet_namespace': fleet.namespace, 'stamped_cmd_vel': robot.stamped_cmd_vel, **_security_of(fleet)}
     if simulation is not None and simulation.real_time_factor == 0.0:
         parameters['scan_timeout_s'] = LOCKSTEP_SCAN_TIMEOUT_S
     return FleetNode(name, 'robot_node', 'robot', f'/{name}', parameters)

@@ -8,34 +8,36 @@ from marl_core.specs import HOLD
 
 
 class FallbackPolicy:
-    """Asks a primary policy and, when that fails, a classical one; counts how often.
+    """Asks one policy after the other until one answers; MinPos comes last and needs nothing that could fail.
 
     Attributes:
-        primary: asked first. fallback: asked when the primary fails.
-        failures: decisions that the fallback took.
-        last_error: what the primary said last when it failed, '' while it never did.
+        policies: in the order in which they are asked.
+        failures: decisions that the first one did not take.
+        last_error: what was wrong when a policy failed last, '' while none ever did.
     """
 
-    def __init__(self, primary: Policy, fallback: Policy | None = None) -> None:
-        self.primary = primary
-        self.fallback: Policy = MinPos() if fallback is None else fallback
+    def __init__(self, *policies: Policy) -> None:
+        self.policies: tuple[Policy, ...] = (*policies, MinPos())
         self.failures = 0
         self.last_error = ''
 
     @property
     def name(self) -> str:
-        """Name of the primary."""
-        return self.primary.name
+        """Name of the first policy."""
+        return self.policies[0].name
 
     def choose(self, observation: Observation) -> int:
         """See Policy; a choice that is no candidate counts as failure."""
-        try:
-            choice = self.primary.choose(observation)
+        for place, policy in enumerate(self.policies):
+            try:
+                choice = policy.choose(observation)
+            except PolicyError as error:
+                self.last_error = str(error)
+                continue
             if choice == HOLD or (0 <= choice < len(observation.candidate_mask)
                                   and observation.candidate_mask[choice]):
+                self.failures += place > 0
                 return choice
-            self.last_error = f'policy {self.primary.name} chose {choice}, which is no candidate'
-        except PolicyError as error:
-            self.last_error = str(error)
+            self.last_error = f'policy {policy.name} chose {choice}, which is no candidate'
         self.failures += 1
-        return self.fallback.choose(observation)
+        return HOLD

@@ -137,6 +137,22 @@ def test_a_choice_that_is_no_candidate_counts_as_failure(observation, choice) ->
     assert (guarded.failures, guarded.last_error) == (1, f'policy lost chose {choice}, which is no candidate')
 
 
+def test_stand_ins_are_asked_in_order(observation) -> None:
+    class Says:
+        def __init__(self, choice) -> None:
+            self.name, self.choice, self.asked = f'says {choice}', choice, 0
+
+        def choose(self, seen) -> int:
+            self.asked += 1
+            return self.choice
+
+    lost, second, third = Says(99), Says(1), Says(0)
+    guarded = FallbackPolicy(lost, second, third)
+    assert guarded.choose(observation) == 1
+    assert (lost.asked, second.asked, third.asked) == (1, 1, 0)
+    assert (guarded.failures, guarded.name) == (1, 'says 99')
+
+
 def test_the_fallback_is_not_asked_without_need(tmp_path, observation) -> None:
     guarded = FallbackPolicy(OnnxPolicy(write_model(tmp_path / 'm.onnx')))
     assert guarded.choose(observation) == observation.base_logits.argmax()
