@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 FREE, UNKNOWN, OCCUPIED = -1, 0, 1
 """Classes of a map cell as int8: the sign of its evidence."""
+FAINT = 2
+"""Graded evidence only: a cell of a layer that is occupied, but with less evidence than saturates."""
 
 
 class Pose(NamedTuple):

@@ -26,7 +26,7 @@ from marl_core.versions import Ranges
 VERSION = 1
 KINDS = ('status', 'features', 'digest')
 """Names of the kinds; their place is their code in a packet's second byte."""
-CODEC_NAMES = ('raw', 'rle-zstd', 'context')
+CODEC_NAMES = ('raw', 'rle-zstd', 'context', 'raw-graded', 'rle-zstd-graded', 'context-graded')
 """Codecs of tiles; their place is their code. A new one is appended, never inserted."""
 MAX_PACKET_BYTES = 65_000
 MAX_NAME_BYTES = 64

@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from math import ceil, floor, isfinite
 
 from marl_core.errors import MapError
+from marl_core.types import FAINT, OCCUPIED
 
 TILE = 32
 """Edge of a tile [cells]: the unit in which changes are tracked, planned over and shared."""
+
+EVIDENCE = {'trinary': OCCUPIED, 'graded': FAINT}
+"""As what a wall begins: at once as sure as any, or faint until its evidence saturates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,8 @@ class MapConfig:
         occupied_at: evidence that makes an unknown cell occupied.
         free_at: evidence that makes an unknown cell free (negative).
         known_range_m: evidence beyond this range is not taken [m].
+        evidence: what robots tell of a cell, the same for the whole fleet; key in EVIDENCE
+            (docs/decisions/0005-trinary-evidence.md has what either costs and buys).
     """
 
     resolution_m: float = 0.05
@@ -45,6 +51,7 @@ class MapConfig:
     occupied_at: int = 18
     free_at: int = -8
     known_range_m: float = 30.0
+    evidence: str = 'trinary'
 
     def __post_init__(self) -> None:
         for name in ('resolution_m', 'planning_resolution_m', 'width_m', 'height_m', 'known_range_m'):
@@ -58,6 +65,8 @@ class MapConfig:
             raise ValueError('evidence must satisfy 0 < hit <= occupied_at <= maximum <= 63')
         if not 0 > self.miss >= self.free_at >= self.minimum >= -63:
             raise ValueError('evidence must satisfy 0 > miss >= free_at >= minimum >= -63')
+        if self.evidence not in EVIDENCE:
+            raise ValueError(f'evidence must be one of {", ".join(EVIDENCE)}, got {self.evidence!r}')
 
 
 @dataclass(frozen=True, slots=True)

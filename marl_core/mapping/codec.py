@@ -23,12 +23,12 @@ import zstandard
 from numba import njit
 from numpy.typing import NDArray
 
-from marl_core.errors import MessageError
+from marl_core.errors import MapError, MessageError
 from marl_core.mapping.bases import Bases
 from marl_core.mapping.context_codec import Context
 from marl_core.mapping.coordinates import checked
 from marl_core.mapping.votes import TILE_CELLS
-from marl_core.types import VersionRange
+from marl_core.types import OCCUPIED, VersionRange
 from marl_core.versions import Ranges
 
 MAX_VERSION = 2**32 - 1
@@ -45,7 +45,7 @@ class TileBatch:
         tiles: int32 signed coordinates (tile_y, tile_x); tile (0, 0) has its lower left corner at the origin of
             the map frame. Shape: (N, 2).
         versions: int64, strictly ascending. Shape: (N,).
-        classes: int8 FREE, UNKNOWN or OCCUPIED, row by row. Shape: (N, TILE_CELLS).
+        classes: int8 FREE, UNKNOWN, OCCUPIED or, in graded codecs, FAINT, row by row. Shape: (N, TILE_CELLS).
         leans_on: versions above the batch's range in which the successors of what it leaves out are to be found.
     """
 
@@ -68,9 +68,11 @@ class Codec(Protocol):
 
     Attributes:
         builds: whether it makes use of bases; if not, it is never given any.
+        graded: whether cells may be FAINT; if not, they are refused.
     """
 
     builds: bool
+    graded: bool
 
     def pack(self, tiles: NDArray[np.int32], classes: NDArray[np.int8], bases: Bases | None,
              origin: tuple[int, int] | None) -> bytes:
@@ -78,7 +80,7 @@ class Codec(Protocol):
 
         Args:
             tiles: coordinates. Shape: (N, 2).
-            classes: -1, 0, 1. Shape: (N, TILE_CELLS).
+            classes: -1, 0, 1 and, if graded, 2. Shape: (N, TILE_CELLS).
             bases: what all who read it hold.
             origin: row and column of where the robot sees from [cells; map frame], if known. It changes the size.
         """
@@ -96,6 +98,9 @@ class Raw:
 
     builds = False
 
+    def __init__(self, graded: bool) -> None:
+        self.graded = graded
+
     def pack(self, tiles: NDArray[np.int32], classes: NDArray[np.int8], bases: Bases | None,
              origin: tuple[int, int] | None) -> bytes:
         """See Codec."""
@@ -111,7 +116,7 @@ class Raw:
         codes = np.empty((quads.size, 4), np.int8)
         for k in range(4):
             codes[:, k] = (quads >> (2 * k)) & 3
-        if codes.size and codes.max() > 2:
+        if codes.size and codes.max() > OCCUPIED + 1 + self.graded:
             raise MessageError('bad-data', 'a cell has no class')
         codes -= 1
         return tiles, codes.reshape(count, TILE_CELLS)
@@ -123,7 +128,8 @@ class RleZstd:
     LEVEL = 3
     builds = False
 
-    def __init__(self) -> None:
+    def __init__(self, graded: bool) -> None:
+        self.graded = graded
         self._local = threading.local()
 
     def pack(self, tiles: NDArray[np.int32], classes: NDArray[np.int8], bases: Bases | None,
@@ -145,7 +151,7 @@ class RleZstd:
             runs = self._tools()[1].decompress(data, max_output_size=cells.size + 8, allow_extra_data=False)
         except zstandard.ZstdError as error:
             raise MessageError('bad-data', f'zstd: {error}') from error
-        if not _cells_of(np.frombuffer(runs, np.uint8), cells):
+        if not _cells_of(np.frombuffer(runs, np.uint8), OCCUPIED + 1 + self.graded, cells):
             raise MessageError('bad-data', f'runs do not fill {count} tiles exactly')
         return tiles, cells.reshape(count, TILE_CELLS)
 
@@ -161,7 +167,12 @@ class RleZstd:
         return self._local.tools
 
 
-CODECS: dict[str, Codec] = {'raw': Raw(), 'rle-zstd': RleZstd(), 'context': Context()}
+GRADED = '-graded'
+"""Ends the names of the codecs that a fleet with graded evidence uses, and no other fleet."""
+CODECS: dict[str, Codec] = {
+    'raw': Raw(False), 'rle-zstd': RleZstd(False), 'context': Context(),
+    f'raw{GRADED}': Raw(True), f'rle-zstd{GRADED}': RleZstd(True), f'context{GRADED}': Context(graded=True),
+}
 
 
 def encode(batch: TileBatch, versions: VersionRange, codec: str, bases: Bases | None = None,
@@ -174,7 +185,12 @@ def encode(batch: TileBatch, versions: VersionRange, codec: str, bases: Bases | 
         codec: key in CODECS.
         bases: what of the layer all who read it hold, for codecs that make use of it.
         origin: row and column of where the robot sees from [cells; map frame].
+
+    Raises:
+        MapError: a cell is FAINT, and the codec is not graded.
     """
+    if not CODECS[codec].graded and (batch.classes > OCCUPIED).any():
+        raise MapError(f'{codec} has no FAINT cells; a map of graded evidence takes {codec}{GRADED}')
     last = bases.last if bases is not None and CODECS[codec].builds and len(batch.tiles) else 0
     kind = (_BUILDS_SOME if bases.is_marked else _BUILDS_ALL) if last else _BUILDS_NOTHING
     fields = [len(batch.tiles) << 3 | (_LEANS if batch.leans_on else 0) | kind]
@@ -358,13 +374,13 @@ def _runs_of(cells: NDArray[np.int8], out: NDArray[np.uint8]) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _cells_of(runs: NDArray[np.uint8], cells: NDArray[np.int8]) -> bool:
+def _cells_of(runs: NDArray[np.uint8], highest: int, cells: NDArray[np.int8]) -> bool:
     """Inverse of ``_runs_of``; False unless the runs are well formed and fill ``cells`` exactly."""
     filled, offset = 0, 0
     while offset < runs.size:
         code, length = np.int64(runs[offset] & 3), np.int64(runs[offset] >> 2)
         offset += 1
-        if code == 3:
+        if code > highest:
             return False
         if length == 0:
             shift = 0

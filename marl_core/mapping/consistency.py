@@ -14,7 +14,7 @@ from marl_core.errors import MapError
 from marl_core.mapping.bounds import TILE, MapBounds
 from marl_core.mapping.replica import Replica
 from marl_core.mapping.votes import MAX_LAYERS
-from marl_core.types import FREE, OCCUPIED, LayerId
+from marl_core.types import FREE, UNKNOWN, LayerId
 from marl_core.versions import Ranges
 
 WALL, OPEN, NEAR, KNOWN = 1, 2, 4, 8
@@ -135,7 +135,7 @@ def _count_tile(tile: NDArray[np.int8], edge: int, row0: int, col0: int, counts:
         for y in range(row * edge, (row + 1) * edge):
             for x in range(col * edge, (col + 1) * edge):
                 value = tile[y * TILE + x]
-                occupied += value == OCCUPIED
+                occupied += value > UNKNOWN
                 free += value == FREE
         counts[row0 + row, col0 + col, 0] = occupied
         counts[row0 + row, col0 + col, 1] = free

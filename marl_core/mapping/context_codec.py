@@ -3,7 +3,8 @@
 One stream for all tiles of a message: where the robot sees from, which tiles follow, and their cells, from the tile
 nearest to that place outwards. What a cell is expected to be follows from cells coded before it and, where the
 message may build on earlier ones, from what these said of this tile and of its neighbours; see cell_model. Only
-whole numbers are used and nothing is carried from one message to the next.
+whole numbers are used and nothing is carried from one message to the next. With graded evidence, which walls are faint
+follows their cells; see evidence.
 """
 
 import numpy as np
@@ -32,6 +33,7 @@ from marl_core.mapping.cell_model import (
 )
 from marl_core.mapping.context_table import TABLE
 from marl_core.mapping.coordinates import FURTHEST, STEP_CONTEXTS, checked, code_origin, code_steps
+from marl_core.mapping.evidence import code_faint
 from marl_core.mapping.range_coder import (
     CERTAIN,
     MAX_LOG_ODDS,
@@ -81,8 +83,9 @@ class Context:
 
     builds = True
 
-    def __init__(self, weights: Weights | None = None) -> None:
+    def __init__(self, weights: Weights | None = None, graded: bool = False) -> None:
         """Only who makes new weights names any."""
+        self.graded = graded
         self._weights = weights or weights_of(TABLE)
         self._hidden = packed(self._weights.hidden)
         self._logistic = logistic_table()
@@ -91,7 +94,7 @@ class Context:
     def pack(self, tiles: NDArray[np.int32], classes: Classes, bases: Bases | None,
              origin: tuple[int, int] | None) -> bytes:
         """See Codec."""
-        data = np.empty(4 * classes.size + 16 * len(tiles) + 64, np.uint8)
+        data = np.empty(6 * classes.size + 16 * len(tiles) + 64, np.uint8)
         coder = writer()
         self._code(coder, data, tiles.astype(np.int64), classes, bases, origin, self._no_notes)
         return data[:finish(coder, data)].tobytes()
@@ -110,7 +113,7 @@ class Context:
              origin: tuple[int, int] | None) -> Notes:
         """Write a message as ``pack`` does, for the sake of what its cells are expected by."""
         notes = Notes(classes.size)
-        data = np.empty(4 * classes.size + 16 * len(tiles) + 64, np.uint8)
+        data = np.empty(6 * classes.size + 16 * len(tiles) + 64, np.uint8)
         self._code(writer(), data, tiles.astype(np.int64), classes, bases, origin, notes)
         return notes
 
@@ -135,12 +138,15 @@ class Context:
             if bases.is_marked:
                 _code_marks(coder, data, marks)
             contents, is_held = bases.contents(around, marks)
+        held = contents[:len(tiles)].copy()
         way = np.clip(tiles * TILE + TILE // 2 - place, -FURTHEST, FURTHEST)
         order = np.argsort(np.sum(way * way, axis=1), kind='stable')
         if not _code_cells(coder, data, order, slots, contents, is_held, tiles * TILE - place, classes,
                            self._hidden, weights.output, weights.bias, weights.table, self._logistic, notes.rows,
                            notes.codes, notes.count, notes.table):
             raise MessageError('truncated', f'{len(data)} bytes end within the cells')
+        if self.graded and not code_faint(coder, data, order, held, classes, contents):
+            raise MessageError('truncated', f'{len(data)} bytes end within what is faint')
         return names, contents[:len(tiles)]
 
 
@@ -266,8 +272,8 @@ def _from_robot(way: int, backwards: bool) -> int:
 
 @njit(cache=True, nogil=True)
 def _code_of(value: int) -> int:
-    """0 unknown, 1 free, 2 occupied."""
-    return 1 if value < 0 else 2 * value
+    """0 unknown, 1 free, 2 occupied, faint or not."""
+    return 1 if value < 0 else 2 * (value > 0)
 
 
 @njit(cache=True, nogil=True)

@@ -7,7 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from marl_core.errors import MapError
-from marl_core.mapping.bounds import TILE, MapBounds, MapConfig
+from marl_core.mapping.bounds import EVIDENCE, TILE, MapBounds, MapConfig
 from marl_core.mapping.classes import classify_pieces, classify_window
 from marl_core.mapping.insertion import (
     JUMP_M,
@@ -33,7 +33,7 @@ class OccupancyMap:
     Attributes:
         bounds: where the cells lie.
         log_odds: evidence, positive for occupied. Shape: (rows, cols), int8.
-        classes: FREE, UNKNOWN or OCCUPIED. Shape: (rows, cols), int8.
+        classes: FREE, UNKNOWN, OCCUPIED or, with graded evidence, FAINT. Shape: (rows, cols), int8.
         ignored_scans: scans that could not touch the map (no reading that says anything, or wholly outside).
     """
 
@@ -44,7 +44,8 @@ class OccupancyMap:
         self.ignored_scans = 0
         self._config = config
         self._evidence = Evidence(config.hit, config.miss, config.maximum, config.minimum)
-        self._levels = np.array((*self._evidence, config.occupied_at, config.free_at))
+        self._entering = EVIDENCE[config.evidence]
+        self._levels = np.array((*self._evidence, config.occupied_at, config.free_at, self._entering))
         self._changed = np.zeros(bounds.tiles_shape, np.uint8)
         self._window: tuple[int, int, int, int] | None = None
         self._beams_of: tuple[float, float, int] | None = None
@@ -109,7 +110,7 @@ class OccupancyMap:
         window = row0, row1, col0, col1
         _clear_disc(self.log_odds, self.classes, window, (y_m - self.bounds.origin_y_m) / self.bounds.resolution_m,
                     (x_m - self.bounds.origin_x_m) / self.bounds.resolution_m, radius_m / self.bounds.resolution_m,
-                    self._evidence, self._config.occupied_at, self._config.free_at, self._changed)
+                    self._evidence, self._config.occupied_at, self._config.free_at, self._entering, self._changed)
         self._touch(window)
 
     def take_changed(self) -> NDArray[np.int32]:
@@ -171,13 +172,14 @@ def _integrate(log_odds: NDArray[np.int8], classes: NDArray[np.int8], ranges_m: 
     stop_at_discs(ranges_m.size, x_m, y_m, discs, scratch, resolution_m)
     window = insert_scan(log_odds, ranges_m.size, (x_m - origin_x_m) / resolution_m, (y_m - origin_y_m) / resolution_m,
                          increment_rad, JUMP_M / resolution_m, evidence, scratch)
-    classify_pieces(log_odds, classes, touched, levels[4], levels[5], evidence.maximum, evidence.minimum, changed)
+    classify_pieces(log_odds, classes, touched, levels[4], levels[5], evidence.maximum, evidence.minimum, changed,
+                    levels[6])
     return window
 
 
 @njit(cache=True, nogil=True)
 def _clear_disc(log_odds: NDArray[np.int8], classes: NDArray[np.int8], window: tuple[int, int, int, int], y: float,
-                x: float, radius: float, evidence: Evidence, occupied_at: int, free_at: int,
+                x: float, radius: float, evidence: Evidence, occupied_at: int, free_at: int, entering: int,
                 changed: NDArray[np.uint8]) -> None:
     """Set the evidence in a disc [cells] to its minimum and classify the window."""
     row0, row1, col0, col1 = window
@@ -186,4 +188,4 @@ def _clear_disc(log_odds: NDArray[np.int8], classes: NDArray[np.int8], window: t
             if (row + 0.5 - y)**2 + (col + 0.5 - x)**2 <= radius * radius:
                 log_odds[row, col] = evidence.minimum
     classify_window(log_odds, classes, row0, row1, col0, col1, occupied_at, free_at, evidence.maximum,
-                    evidence.minimum, changed)
+                    evidence.minimum, changed, entering)

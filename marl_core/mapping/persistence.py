@@ -172,7 +172,7 @@ def _settle(folder: Path) -> None:
 def _records_of(replica: Replica) -> Iterator[bytes]:
     # The same layers seen by a replica that encodes for disk.
     archivist = copy(replica)
-    archivist.config = replace(replica.config, codec=CODEC)
+    archivist.config = replace(replica.config, codec=replica.codec_like(CODEC))
     yield MAGIC
     yield _record(b'H', _HEADER.pack(replica.bounds.resolution_m))
     messages = 0

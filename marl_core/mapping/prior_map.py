@@ -68,17 +68,17 @@ def join_prior(replica: Replica, path: str | Path, name: str) -> PriorMap:
     layer = LayerId(name, zlib.crc32(tiles[indices].tobytes(), zlib.crc32(indices.astype('<i8').tobytes())))
     for start in range(0, indices.size, _TILES_PER_MESSAGE):
         chosen = indices[start:start + _TILES_PER_MESSAGE]
-        replica.join(_message(layer, bounds, chosen, start + 1, tiles[chosen]))
+        replica.join(_message(layer, bounds, chosen, start + 1, tiles[chosen], replica.codec_like(_CODEC)))
     return PriorMap(layer, int(indices.size), int(np.count_nonzero(classes)), shift_m)
 
 
 def _message(layer: LayerId, bounds: MapBounds, indices: NDArray[np.intp], first: int,
-             classes: NDArray[np.int8]) -> MapFeatures:
+             classes: NDArray[np.int8], codec: str) -> MapFeatures:
     versions = VersionRange(first, first + indices.size - 1)
     ty, tx = np.divmod(indices, bounds.tiles_x)
     tiles = np.stack((ty - bounds.tiles_y // 2, tx - bounds.tiles_x // 2), axis=1).astype(np.int32)
     batch = TileBatch(tiles, np.arange(versions.first, versions.last + 1), classes)
-    return MapFeatures(layer.robot, 0.0, layer, versions, bounds.resolution_m, _CODEC, encode(batch, versions, _CODEC))
+    return MapFeatures(layer.robot, 0.0, layer, versions, bounds.resolution_m, codec, encode(batch, versions, codec))
 
 
 def _on_cells(image: GridImage, bounds: MapBounds, path: str | Path) -> tuple[NDArray[np.int8], float]:

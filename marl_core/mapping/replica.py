@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from marl_core.errors import MapError, MessageError
 from marl_core.mapping.bases import Bases
-from marl_core.mapping.bounds import MapBounds
-from marl_core.mapping.codec import CODECS, MAX_LEANS_ON, MAX_VERSION, DecodeLimits, TileBatch, decode, encode
+from marl_core.mapping.bounds import MapBounds, MapConfig
+from marl_core.mapping.codec import CODECS, GRADED, MAX_LEANS_ON, MAX_VERSION, DecodeLimits, TileBatch, decode, encode
 from marl_core.mapping.layers import Layer, OwnLayer, Urgency
 from marl_core.mapping.votes import FULL_WEIGHT, MAX_LAYERS, Votes
 from marl_core.types import LayerDigest, LayerId, MapDigest, MapFeatures, VersionRange
@@ -29,7 +29,8 @@ class ReplicaConfig:
     """Limits of a replica, and how it encodes.
 
     Attributes:
-        codec: key in CODECS for what this replica sends.
+        codec: key in CODECS for what this replica sends; a graded one for a map of graded evidence, and none but
+            such are then accepted.
         max_message_bytes: neither sent nor accepted beyond this.
         max_tiles_per_message: likewise; bounds what coding one may cost, 5 ms.
         max_layers: layers held, previous lives included.
@@ -57,6 +58,11 @@ class ReplicaConfig:
         for name in ('max_message_bytes', 'max_tiles_per_message'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
+
+    @classmethod
+    def for_map(cls, config: MapConfig) -> 'ReplicaConfig':
+        """The defaults for a fleet's kind of evidence."""
+        return cls(codec='context' + GRADED) if config.evidence == 'graded' else cls()
 
 
 class Replica:
@@ -87,10 +93,18 @@ class Replica:
         """The layer that this replica writes."""
         return self._own.id if self._own is not None else None
 
+    def codec_like(self, codec: str) -> str:
+        """The codec of a kind that suits this map's evidence."""
+        return codec + GRADED if CODECS[self.config.codec].graded else codec
+
     @property
     def fused(self) -> NDArray[np.int8]:
         """Classes that the layers vote for; a view that stays valid. Shape: bounds.shape."""
         return self._votes.fused
+
+    def occupancy(self, rows: slice, cols: slice) -> NDArray[np.int8]:
+        """Probability that cells are occupied [%], -1 for unknown; see Votes. Shape: that of the window."""
+        return self._votes.occupancy(rows, cols)
 
     @property
     def known_cells(self) -> int:
@@ -250,9 +264,9 @@ class Replica:
 
         Raises:
             MessageError: the message is malformed, too large, outside this map, or speaks for the own layer. Its
-                ``reason`` is one of codec.decode's or ``bad-layer``, ``resolution``, ``outside-bounds``,
-                ``own-layer``, ``too-many-layers``, ``too-many-ranges``. After ``missing-base`` it may succeed later,
-                once earlier messages of the layer have come. Nothing was changed then.
+                ``reason`` is one of codec.decode's or ``bad-layer``, ``resolution``, ``foreign-evidence``,
+                ``outside-bounds``, ``own-layer``, ``too-many-layers``, ``too-many-ranges``. After ``missing-base``
+                it may succeed later, once earlier messages of the layer have come. Nothing was changed then.
         """
         self._check_header(message)
         layer = self.layers.get(message.layer)
@@ -319,6 +333,10 @@ class Replica:
         # ROS fields may have been float32 on the way.
         if not isfinite(message.resolution_m) or abs(message.resolution_m - expected_m) > 1e-5 * expected_m:
             raise MessageError('resolution', f'cells of {message.resolution_m} m, this map has {expected_m} m')
+        codec = CODECS.get(message.codec)
+        if codec is not None and codec.graded != CODECS[self.config.codec].graded:
+            raise MessageError('foreign-evidence', f'{message.codec}, this map takes {self.codec_like("context")}; '
+                               'map.evidence must be the same for the whole fleet')
         if self._own is not None and layer == self._own.id and versions.last > self._own.issued:
             raise MessageError('own-layer', f'{message.robot!r} sends versions of {layer} that it never issued')
 

@@ -3,6 +3,8 @@
 Each layer votes for free or occupied, or not at all, with the weight of its writer. The sums are kept, so that
 replacing a tile of one layer costs the cells that differ, however many layers there are. A cell is occupied if some
 weight is for it, and at least as much as for free: a wall that is missed hurts more than a wall that is not there.
+Votes are log-odds in coarse steps: with graded evidence a faint wall has half a vote, so it takes two of them to
+outweigh a robot that saw free space, and what all layers say adds up to a probability.
 """
 
 import numpy as np
@@ -10,7 +12,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from marl_core.mapping.bounds import TILE, MapBounds
-from marl_core.types import FREE, OCCUPIED, UNKNOWN
+from marl_core.types import FAINT, FREE, OCCUPIED, UNKNOWN
 
 TILE_CELLS = TILE * TILE
 WORDS = TILE_CELLS // 8
@@ -18,6 +20,10 @@ WORDS = TILE_CELLS // 8
 WORDS_PER_ROW = TILE // 8
 FULL_WEIGHT = 2
 """Weight of a layer that is believed; 1 is half as much, 0 leaves the layer out."""
+SURE, HALF = 2, 1
+"""Votes of a cell that is free or occupied, and of a FAINT one; times the weight."""
+NATS_PER_VOTE = 0.825
+"""Log-odds of a vote: one robot that is sure and believed, SURE * FULL_WEIGHT votes, gives a probability of 0.96."""
 MAX_LAYERS = 255
 """Votes are summed in uint16."""
 
@@ -91,6 +97,23 @@ class Votes:
         _reweigh(held, held.view(np.uint64), before, after, self._tiles_x, self._free, self._occupied, self.fused,
                  self._is_changed, self._changed, self._counters)
 
+    def occupancy(self, rows: slice, cols: slice) -> NDArray[np.int8]:
+        """Probability that cells are occupied [%], -1 where nothing is known; 50 or more where ``fused`` is OCCUPIED.
+
+        Args:
+            rows, cols: of the window, both ends given. Shape of the result: that of the window.
+        """
+        tile_rows, tile_cols = (slice(ends.start // TILE, -(-ends.stop // TILE)) for ends in (rows, cols))
+        shape = (tile_rows.stop - tile_rows.start) * TILE, (tile_cols.stop - tile_cols.start) * TILE
+        free, occupied = (
+            sums.reshape(-1, self._tiles_x, TILE, TILE)[tile_rows, tile_cols].swapaxes(1, 2).reshape(shape)
+            for sums in (self._free, self._occupied))
+        top, left = rows.start - tile_rows.start * TILE, cols.start - tile_cols.start * TILE
+        odds = NATS_PER_VOTE * (occupied.astype(np.float64) - free)
+        percent = np.rint(100.0 / (1.0 + np.exp(-odds)))[top:top + rows.stop - rows.start,
+                                                         left:left + cols.stop - cols.start]
+        return np.where(self.fused[rows, cols] == UNKNOWN, -1, percent).astype(np.int8)
+
     def take_changed(self) -> NDArray[np.int32]:
         """Tiles whose fused classes changed since the last call, as (ty, tx). Shape: (N, 2)."""
         count = int(self._counters[0])
@@ -111,18 +134,24 @@ def _recount_word(tile: int, word: int, old: Classes, new: Classes, weight: int,
         if before == after:
             continue
         if before == FREE:
-            free[tile, i] -= weight
-        elif before == OCCUPIED:
-            occupied[tile, i] -= weight
+            free[tile, i] -= SURE * weight
+        elif before != UNKNOWN:
+            occupied[tile, i] -= _for_wall(before) * weight
         if after == FREE:
-            free[tile, i] += weight
-        elif after == OCCUPIED:
-            occupied[tile, i] += weight
+            free[tile, i] += SURE * weight
+        elif after != UNKNOWN:
+            occupied[tile, i] += _for_wall(after) * weight
         old[i] = after
         hit, more = _decide(free[tile, i], occupied[tile, i], row, col + k, fused)
         changed |= hit
         gained += more
     return changed, gained
+
+
+@njit(cache=True, nogil=True, inline='always')
+def _for_wall(value: int) -> int:
+    """Votes of a cell that is not free."""
+    return HALF if value == FAINT else SURE
 
 
 @njit(cache=True, nogil=True)
@@ -210,9 +239,9 @@ def _reweigh(held: Classes, held_words: Words, before: int, after: int, tiles_x:
             for k in range(8):
                 i = word * 8 + k
                 if held[tile, i] == FREE:
-                    free[tile, i] += after - before
-                elif held[tile, i] == OCCUPIED:
-                    occupied[tile, i] += after - before
+                    free[tile, i] += SURE * (after - before)
+                elif held[tile, i] != UNKNOWN:
+                    occupied[tile, i] += _for_wall(held[tile, i]) * (after - before)
                 hit, gained = _decide(free[tile, i], occupied[tile, i], row, col + k, fused)
                 any_fused |= hit
                 counters[1] += gained

@@ -10,7 +10,7 @@ from marl_core.mapping.frontiers import Candidates, FrontierFinder
 from marl_core.mapping.geodesics import DistanceField, nearest_traversable
 from marl_core.mapping.grid import OccupancyMap
 from marl_core.mapping.planning import PlanningGrid
-from marl_core.mapping.replica import Replica
+from marl_core.mapping.replica import Replica, ReplicaConfig
 from marl_core.mapping.tile_value import tile_value
 from marl_core.types import LaserScan, LayerId, Pose
 
@@ -34,7 +34,7 @@ class WorldModel:
     def __init__(self, layer: LayerId, footprint_radius_m: float, clearance_m: float, config: MapConfig) -> None:
         self.bounds = MapBounds.from_config(config)
         self.own = OccupancyMap(self.bounds, config)
-        self.replica = Replica(self.bounds, layer.robot, layer)
+        self.replica = Replica(self.bounds, layer.robot, layer, ReplicaConfig.for_map(config))
         self.planning = PlanningGrid(self.bounds, footprint_radius_m, clearance_m)
         self._layer = layer
         self._footprint_radius_m = footprint_radius_m

@@ -4,14 +4,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from marl_core.mapping.classes import classify_pieces, classify_window
+from marl_core.types import FAINT, OCCUPIED
 
 OCCUPIED_AT, FREE_AT, MAXIMUM, MINIMUM = 18, -8, 35, -20
 
 
-def classify(log_odds, classes, window=None):
+def classify(log_odds, classes, window=None, entering=OCCUPIED):
     changed = np.zeros((log_odds.shape[0] // 32, log_odds.shape[1] // 32), np.uint8)
     row0, row1, col0, col1 = window or (0, log_odds.shape[0], 0, log_odds.shape[1])
-    count = classify_window(log_odds, classes, row0, row1, col0, col1, OCCUPIED_AT, FREE_AT, MAXIMUM, MINIMUM, changed)
+    count = classify_window(log_odds, classes, row0, row1, col0, col1, OCCUPIED_AT, FREE_AT, MAXIMUM, MINIMUM, changed,
+                            entering)
     return changed, count
 
 
@@ -30,6 +32,26 @@ def test_every_class_and_evidence_follows_the_rule():
         classes = np.full((32, 96), before, np.int8)
         classify(log_odds, classes)
         assert classes[7].tolist() == [next_class(evidence, before) for evidence in range(-32, 64)]
+
+
+def test_a_graded_wall_is_faint_until_its_evidence_saturates_and_once_nothing_is_left_of_it():
+    log_odds, classes = np.zeros((32, 32), np.int8), np.zeros((32, 32), np.int8)
+    seen = []
+    for evidence in (9, 18, 34, 35, 1, 0, 34, 35, 0, -19, -20, 34, 35):
+        log_odds[3, 4] = evidence
+        changed, _ = classify(log_odds, classes, entering=FAINT)
+        seen.append(int(classes[3, 4]))
+        assert changed[0, 0] == (len(seen) == 1 and seen[-1] != 0 or len(seen) > 1 and seen[-1] != seen[-2])
+    assert seen == [0, 2, 2, 1, 1, 2, 2, 1, 2, 2, -1, -1, 1]
+
+
+def test_graded_classes_are_the_trinary_ones_but_for_how_sure_walls_are():
+    log_odds = np.tile(np.arange(-32, 64, dtype=np.int8), (32, 1))
+    for before, graded in ((-1, -1), (0, 0), (1, 1), (1, 2)):
+        classes, levels = np.full((32, 96), before, np.int8), np.full((32, 96), graded, np.int8)
+        classify(log_odds, classes)
+        classify(log_odds, levels, entering=FAINT)
+        np.testing.assert_array_equal(np.sign(levels), classes)
 
 
 def test_two_hits_or_two_misses_make_a_cell_known_and_only_saturation_flips_it():
