@@ -17,18 +17,27 @@ _MAGIC = b'MARL-CHECKPOINT-1\n'
 
 
 def save(path: str | Path, content: dict[str, Any]) -> None:
-    """Write tensors, numbers, strings and containers of them; a crash leaves the previous file intact."""
+    """Write tensors, numbers, strings and containers of them; a crash leaves the previous file intact.
+
+    Raises:
+        TrainingError: it cannot be written (disk full, for example); the previous file is still there.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     stream = io.BytesIO()
     torch.save(content, stream)
     payload = stream.getvalue()
     temporary = path.with_name(f'{path.name}.{os.getpid()}.part')
-    with temporary.open('wb') as file:
-        file.write(_MAGIC + sha256(payload).digest() + payload)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with temporary.open('wb') as file:
+            file.write(_MAGIC + sha256(payload).digest() + payload)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        kept = 'the previous one is kept' if path.exists() else 'there is none yet'
+        raise TrainingError(f'{path}: checkpoint cannot be written ({error.strerror or error}); {kept}') from error
 
 
 def load(path: str | Path) -> dict[str, Any]:

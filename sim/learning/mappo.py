@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from marl_core.errors import TrainingError
 from sim.learning import buffer, gae
 from sim.learning.buffer import Batch, Episode
 from sim.learning.critic import Critic, ValueNorm
@@ -83,7 +84,13 @@ class Mappo:
 
         Returns:
             What happened, by name, for the log.
+
+        Raises:
+            TrainingError: an episode or a loss holds a number that is not finite; says which. Weights that such a
+                loss came from are of no use any more: go on from the last checkpoint.
         """
+        for episode in episodes:
+            _require_finite(episode)
         for optimizer, base in ((self.actor_optimizer, self.config.actor_rate),
                                 (self.critic_optimizer, self.config.critic_rate)):
             for group in optimizer.param_groups:
@@ -103,6 +110,9 @@ class Mappo:
         flat = buffer.seen(episodes)
         with torch.no_grad():
             predicted = self.value_norm.restore(self.critic(flat.observations, flat.states, flat.step)).numpy()
+        if not np.isfinite(predicted).all():
+            raise TrainingError('values of the critic are not finite; lower its learning rate and go on from the last '
+                                'checkpoint')
         sizes = [(episode.actions.shape[0] + 1, episode.actions.shape[1]) for episode in episodes]
         edges = np.cumsum([rows * agents for rows, agents in sizes])[:-1]
         values = [part.reshape(size) for part, size in zip(np.split(predicted, edges), sizes, strict=True)]
@@ -184,7 +194,13 @@ class Mappo:
     def _descend(self, optimizer: torch.optim.Optimizer, module: nn.Module, loss: Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(module.parameters(), self.config.gradient_limit)
+        norm = nn.utils.clip_grad_norm_(module.parameters(), self.config.gradient_limit)
+        if not bool(torch.isfinite(norm)):
+            broken = [name for name, weights in module.named_parameters()
+                      if weights.grad is not None and not bool(torch.isfinite(weights.grad).all())]
+            raise TrainingError(f'the loss of the {"actor" if module is self.actor else "critic"} is {float(loss.detach()):g}, '
+                                f'with gradients that are not finite in {", ".join(broken)}; '
+                                'lower the learning rate and go on from the last checkpoint')
         optimizer.step()
 
     def state_dict(self) -> dict[str, object]:
@@ -198,6 +214,21 @@ class Mappo:
         for name in ('actor', 'critic', 'value_norm', 'actor_optimizer', 'critic_optimizer'):
             getattr(self, name).load_state_dict(state[name])
         self.generator.set_state(state['generator'])
+
+
+def _require_finite(episode: Episode) -> None:
+    """Refuse an episode with numbers that nothing can be learnt from.
+
+    Raises:
+        TrainingError: names the array and the seed.
+    """
+    arrays = {'state': episode.states, 'reward': episode.rewards, 'elapsed': episode.elapsed,
+              'log probability of an action': episode.log_probabilities,
+              **{f'observation {name!r}': rows for name, rows in episode.observations.items()}}
+    for name, rows in arrays.items():
+        if rows is not None and rows.dtype.kind == 'f' and not np.isfinite(rows).all():
+            step = int(np.argwhere(~np.isfinite(rows))[0, 0])
+            raise TrainingError(f'episode of seed {episode.seed}, step {step}: {name} is not finite')
 
 
 def log_probabilities(logits: Tensor, mask: Tensor | None) -> Tensor:

@@ -2,12 +2,15 @@
 
 import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 from torch import nn
@@ -31,6 +34,9 @@ Plays = Weights | str
 REFERENCE = 'reference'
 """The rule whose logits come with the observation."""
 
+PROCESS_LIVES = 3
+"""A process that dies so often at the same work is not replaced any more."""
+
 _FORBIDDEN = -1e9
 
 
@@ -45,6 +51,10 @@ class Ticket:
 
     seed: int
     draw: int | None
+
+
+Work = tuple[Plays, Sequence[Ticket], bool]
+"""What a process is told to play: by whom, what, and whether to record it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +155,7 @@ class _Running:
         self.random = None if ticket.draw is None else np.random.default_rng((ticket.draw, ticket.seed))
         observations, infos = environment.reset(seed=ticket.seed)
         self.names = list(environment.agents)
+        _require_spec(environment, observations)
         self.current = {agent: _as_arrays(value) for agent, value in observations.items()}
         self.infos = infos
         self.rows: list[tuple[NDArray, ...]] = []
@@ -202,32 +213,61 @@ class _Running:
 
 
 class Processes:
-    """Plays tickets in several processes, or in this one where ``count`` is 1. Results do not depend on timing."""
+    """Plays tickets in several processes, or in this one where ``count`` is 1. Results do not depend on timing.
+
+    A process that dies is replaced and its share played again: tickets determine what happens in them.
+
+    Attributes:
+        replaced: processes that died so far.
+    """
 
     def __init__(self, source: Source, count: int) -> None:
+        self.source = source
         self.player = Player(source) if count == 1 else None
-        self.workers: list[tuple[multiprocessing.Process, Connection]] = []
-        context = multiprocessing.get_context('spawn')  # a forked copy of torch's thread pool would hang
-        for _ in range(count if count > 1 else 0):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(source, theirs), daemon=True)
-            process.start()
-            theirs.close()
-            self.workers.append((process, ours))
+        self.workers = [self._start() for _ in range(count if count > 1 else 0)]
+        self.replaced = 0
 
     def play(self, plays: Plays, tickets: Sequence[Ticket], record: bool = True) -> list[Episode]:
         """Play tickets, in their order; see ``Player.play``.
 
         Raises:
-            TrainingError: a process died or failed; carries its message.
+            TrainingError: a process failed, or died again and again; carries its message.
         """
         if self.player is not None:
             return self.player.play(self.player.decider(plays), tickets, record)
         share = len(self.workers)
-        for rank, (_, connection) in enumerate(self.workers):
-            connection.send((plays, tickets[rank::share], record))
-        parts = [_received(process, connection) for process, connection in self.workers]
+        works = [(plays, tickets[rank::share], record) for rank in range(share)]
+        for (_, connection), work in zip(self.workers, works, strict=True):
+            _send(connection, work)
+        parts = [self._answer(rank, work) for rank, work in enumerate(works)]
         return [parts[number % share][number // share] for number in range(len(tickets))]
+
+    def _start(self) -> tuple[BaseProcess, Connection]:
+        context = multiprocessing.get_context('spawn')  # a forked copy of torch's thread pool would hang
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(self.source, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        return process, ours
+
+    def _answer(self, rank: int, work: Work) -> list[Episode]:
+        """What a process played, or one that took its place."""
+        for _ in range(PROCESS_LIVES):
+            process, connection = self.workers[rank]
+            try:
+                answer = connection.recv()
+            except (EOFError, OSError):
+                process.join(timeout=10)
+                code = process.exitcode
+                self.replaced += 1
+                self.workers[rank] = self._start()
+                _send(self.workers[rank][1], work)
+                continue
+            if isinstance(answer, str):
+                raise TrainingError(f'rollout process {process.pid} failed: {answer}')
+            return answer
+        raise TrainingError(f'rollout processes died {PROCESS_LIVES} times at the same episodes (the last with exit '
+                            f'code {code}); is there memory for `processes` of them?')
 
     def close(self) -> None:
         """End the processes."""
@@ -284,14 +324,29 @@ def _serve(source: Source, connection: Connection) -> None:
             connection.send(f'{type(error).__name__}: {error}')
 
 
-def _received(process: multiprocessing.Process, connection: Connection) -> list[Episode]:
-    try:
-        answer = connection.recv()
-    except EOFError as error:
-        raise TrainingError(f'rollout process {process.pid} died (exit code {process.exitcode})') from error
-    if isinstance(answer, str):
-        raise TrainingError(f'rollout process {process.pid} failed: {answer}')
-    return answer
+def _send(connection: Connection, work: Work) -> None:
+    """Hand out work; that its process died is found when it should answer."""
+    with suppress(OSError):
+        connection.send(work)
+
+
+def _require_spec(environment: ParallelEnv, observations: Mapping[str, Any]) -> None:
+    """Refuse an environment whose observations are not what it says they are.
+
+    Raises:
+        TrainingError: names the agent and the observation.
+    """
+    for agent, observation in observations.items():
+        space = environment.observation_space(agent)
+        parts = space.spaces if isinstance(space, spaces.Dict) else {BOX: space}
+        given = _as_arrays(observation)
+        if parts.keys() != given.keys():
+            raise TrainingError(f'agent {agent!r}: the environment gives the observations {", ".join(sorted(given))}, '
+                                f'its observation_space has {", ".join(sorted(parts))}')
+        for name, part in parts.items():
+            if tuple(part.shape) != given[name].shape:
+                raise TrainingError(f'agent {agent!r}: observation {name!r} has shape {given[name].shape}, '
+                                    f'its observation_space says {tuple(part.shape)}')
 
 
 def _as_arrays(observation: Any) -> dict[str, NDArray]:

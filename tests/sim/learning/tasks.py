@@ -1,5 +1,8 @@
 """Tiny environments whose best policy is known."""
 
+import os
+import signal
+
 import numpy as np
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
@@ -67,3 +70,34 @@ class Matching(ParallelEnv):
                 seen['action_mask'][self.forbidden[agent]] = 0
             result[agent] = seen
         return result
+
+
+class Broken(Matching):
+    """Breaks its word from a given step on."""
+
+    def __init__(self, what):
+        super().__init__()
+        self.what = what
+
+    def reset(self, seed=None, options=None):
+        observations, infos = super().reset(seed, options)
+        if self.what == 'shape':
+            observations['second']['observation'] = np.zeros(5, np.float32)
+        if self.what == 'name':
+            observations['second']['smell'] = observations['second'].pop('observation')
+        return observations, infos
+
+    def step(self, actions):
+        observations, rewards, *rest = super().step(actions)
+        if self.what == 'reward' and self.steps == 2:
+            rewards['second'] = np.nan
+        if self.what == 'observation' and self.steps == 3:
+            observations['second']['observation'][1] = np.inf
+        return observations, rewards, *rest
+
+
+class Deadly(Matching):
+    """Takes its process with it."""
+
+    def step(self, actions):
+        os.kill(os.getpid(), signal.SIGKILL)
