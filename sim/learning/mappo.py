@@ -198,9 +198,10 @@ class Mappo:
         if not bool(torch.isfinite(norm)):
             broken = [name for name, weights in module.named_parameters()
                       if weights.grad is not None and not bool(torch.isfinite(weights.grad).all())]
-            raise TrainingError(f'the loss of the {"actor" if module is self.actor else "critic"} is {float(loss.detach()):g}, '
-                                f'with gradients that are not finite in {", ".join(broken)}; '
-                                'lower the learning rate and go on from the last checkpoint')
+            whose = 'actor' if module is self.actor else 'critic'
+            raise TrainingError(f'the loss of the {whose} is {float(loss.detach()):g}, with gradients '
+                                f'that are not finite in {", ".join(broken)}; lower the learning rate and go on from '
+                                'the last checkpoint')
         optimizer.step()
 
     def state_dict(self) -> dict[str, object]:
