@@ -57,6 +57,12 @@ PASSED = ''
 _REASONS = (PASSED, 'obstacle', 'teammate', 'blind sector')
 _OBSTACLE, _TEAMMATE, _BLIND = 1, 2, 3
 
+_STEP_S, _MAX_STEPS = 0.04, 1000
+"""Motion is looked at so finely, and not beyond: who does not stand after 40 s is told to stop."""
+
+_FINEST_RAD = 1e-4
+"""Beams nearer to each other are no lidar's (0.006 degrees), and count as blind."""
+
 _TEAM_COLUMNS = 5
 NOBODY = np.empty((0, _TEAM_COLUMNS))
 """No teammate known."""
@@ -236,22 +242,23 @@ def _meets(linear_mps: float, angular_radps: float, now_mps: float, now_radps: f
            near: int, teammates: NDArray[np.float64], radius_m: float, margin_m: float, margin_time_s: float,
            reaction_s: float, braking_mps2: float, braking_radps2: float) -> int:
     """Drive the command for the reaction time, then brake; returns what comes too near, 0 for nothing."""
-    step_s = 0.04
     # A robot speeds up at once at worst, but slows down no faster than it brakes.
     v_mps, w_radps = _at_once(now_mps, linear_mps), _at_once(now_radps, angular_radps)
     x_m, y_m, heading_rad, t_s = 0.0, 0.0, 0.0, 0.0
-    while t_s < reaction_s or v_mps != 0.0 or w_radps != 0.0:
+    for _ in range(_MAX_STEPS):
+        if not (t_s < reaction_s or v_mps != 0.0 or w_radps != 0.0):
+            return 0
         obeying = t_s < reaction_s
         before_mps = v_mps
-        v_mps = _towards(v_mps, linear_mps if obeying else 0.0, braking_mps2 * step_s)
-        w_radps = _towards(w_radps, angular_radps if obeying else 0.0, braking_radps2 * step_s)
+        v_mps = _towards(v_mps, linear_mps if obeying else 0.0, braking_mps2 * _STEP_S)
+        w_radps = _towards(w_radps, angular_radps if obeying else 0.0, braking_radps2 * _STEP_S)
         if v_mps == 0.0 and before_mps == 0.0 and not obeying:
             return 0  # what is left is turning, which a round footprint may
-        moved_m = 0.5 * (before_mps + v_mps) * step_s
-        x_m += moved_m * cos(heading_rad + 0.5 * w_radps * step_s)
-        y_m += moved_m * sin(heading_rad + 0.5 * w_radps * step_s)
-        heading_rad += w_radps * step_s
-        t_s += step_s
+        moved_m = 0.5 * (before_mps + v_mps) * _STEP_S
+        x_m += moved_m * cos(heading_rad + 0.5 * w_radps * _STEP_S)
+        y_m += moved_m * sin(heading_rad + 0.5 * w_radps * _STEP_S)
+        heading_rad += w_radps * _STEP_S
+        t_s += _STEP_S
         kept_m = radius_m + margin_m + margin_time_s * abs(v_mps)
         for index in range(near):
             if _nearer(points_m[index, 0], points_m[index, 1], x_m, y_m, kept_m):
@@ -264,7 +271,7 @@ def _meets(linear_mps: float, angular_radps: float, now_mps: float, now_radps: f
             if _closes_in(mate_x_m, mate_y_m, teammates[row, 2], teammates[row, 3], x_m, y_m, t_s,
                                            together_m):
                 return _TEAMMATE
-    return 0
+    return _OBSTACLE  # who does not stand by then meets something
 
 
 @njit(cache=True, nogil=True)
@@ -306,7 +313,7 @@ def _heads_into_blind(ranges_m: NDArray[np.float32], angle_min_rad: float, incre
     """
     beams = ranges_m.shape[0]
     width_rad = abs(increment_rad)
-    if width_rad == 0.0:
+    if not _FINEST_RAD <= width_rad <= 2.0 * pi:
         return True
     steps = int(2.0 * pi / width_rad + 0.5)
     straight_rad = pi if backwards else 0.0

@@ -317,3 +317,15 @@ def test_a_lidar_ahead_of_the_centre_sees_from_there() -> None:
     assert SafetyFilter(MODEL).filter(FORWARD, wall, 0.0, STOP)[1] == 'obstacle'
     assert SafetyFilter(model).filter(FORWARD, wall, 0.0, STOP)[0].linear_mps > (
         SafetyFilter(MODEL).filter(FORWARD, wall, 0.0, STOP)[0].linear_mps)
+
+
+@pytest.mark.parametrize('twist', [Twist(1e9, 0.0), Twist(1e300, 0.0), Twist(-1e9, 5.0)])
+def test_a_measured_velocity_beyond_reason_ends_in_a_stop_and_not_in_a_search_without_end(twist) -> None:
+    assert filtered(FORWARD, scan(), twist) == (STOP, 'obstacle')
+
+
+@pytest.mark.parametrize('increment_rad', [1e-300, 1e-9, -1e-9, 7.0])
+def test_beams_at_angles_beyond_reason_count_as_blind(increment_rad) -> None:
+    odd = replace(scan(), angle_increment_rad=increment_rad)
+    safe, reason = filtered(FORWARD, odd)
+    assert (safe, reason) == (Twist(SafetyConfig().blind_speed_mps, 0.0), 'blind sector')
