@@ -31,10 +31,14 @@ fuzz: setup $(VENV)/.fuzz  ## let strangers' bytes try each reader for FUZZ_S se
 bench: setup $(VENV)/.bench  ## measure every number that the README claims (alone on the machine)
 	$(RUN) OMP_NUM_THREADS=1 python -m benchmarks
 
-train: setup  ## train the shipped policy from nothing, evaluate it on held-back worlds, export it
+train: setup  ## tune the scorer, train the policy from nothing, evaluate both, export them (about two hours)
+	$(RUN) python -m sim tune --config config/training/scorer.yaml --output runs/scorer
+	$(RUN) python -m sim export runs/scorer --output models/exported/scorer.onnx
 	$(RUN) python -m sim train --config config/training/coordinator.yaml --output runs/coordinator
-	$(RUN) python -m sim evaluate runs/coordinator --episodes 400 --output runs/coordinator/evaluation.json
+	$(RUN) python -m sim evaluate runs/coordinator runs/scorer nearest minpos hungarian voronoi mtsp --episodes 400 \
+		--output runs/coordinator/evaluation.json
 	$(RUN) python -m sim export runs/coordinator --evaluation runs/coordinator/evaluation.json
+	$(RUN) python -m sim export runs/scorer --output models/exported/scorer.onnx --evaluation runs/coordinator/evaluation.json
 
 setup: system $(VENV)/.ready
 
