@@ -32,8 +32,6 @@ except ImportError:  # Not among the wheels on PyPI; ours has the same fields.
 MAX_BEAMS = 100_000
 LAST_SECOND = 2**31 - 1
 
-_GRID_VALUES = np.array([0, -1, 100], np.int8)  # at class + 1: FREE, UNKNOWN, OCCUPIED
-
 
 def seconds_of(stamp: Time) -> float:
     """A ROS stamp in seconds [s].
@@ -177,30 +175,28 @@ def correction_from_message(message: PoseWithCovarianceStamped, map_frame: str) 
     return seconds_of(message.header.stamp), pose_from_message(message.pose.pose)
 
 
-def grid_values(classes: NDArray[np.int8]) -> array:
-    """Map classes as nav_msgs/OccupancyGrid counts them: -1 unknown, 0 free, 100 occupied; row-major."""
-    return array('b', _GRID_VALUES[classes.astype(np.intp) + 1].tobytes())
-
-
-def grid_to_message(classes: NDArray[np.int8], resolution_m: float, origin_x_m: float, origin_y_m: float,
+def grid_to_message(percent: NDArray[np.int8], resolution_m: float, origin_x_m: float, origin_y_m: float,
                     stamp_s: float, map_frame: str) -> OccupancyGrid:
-    """A map whose cell [0, 0] has its corner at the origin [m; map frame]. ``classes`` Shape: (rows, columns)."""
+    """A map whose cell [0, 0] has its corner at the origin [m; map frame].
+
+    ``percent`` is as Replica.occupancy gives it. Shape: (rows, columns).
+    """
     stamp = stamp_of(stamp_s)
     message = OccupancyGrid(header=Header(stamp=stamp, frame_id=map_frame))
     message.info.map_load_time = stamp
     message.info.resolution = float(resolution_m)
-    message.info.height, message.info.width = classes.shape
+    message.info.height, message.info.width = percent.shape
     message.info.origin = pose_to_message(Pose(origin_x_m, origin_y_m, 0.0))
-    message.data = grid_values(classes)
+    message.data = array('b', percent.tobytes())
     return message
 
 
-def grid_update_to_message(classes: NDArray[np.int8], row: int, column: int, stamp_s: float,
+def grid_update_to_message(percent: NDArray[np.int8], row: int, column: int, stamp_s: float,
                            map_frame: str) -> OccupancyGridUpdate:
     """A rectangle of the last published map; ``row`` and ``column`` of its first cell count in that map."""
     message = OccupancyGridUpdate(header=Header(stamp=stamp_of(stamp_s), frame_id=map_frame), x=column, y=row)
-    message.height, message.width = classes.shape
-    message.data = grid_values(classes)
+    message.height, message.width = percent.shape
+    message.data = array('b', percent.tobytes())
     return message
 
 

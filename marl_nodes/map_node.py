@@ -14,9 +14,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from marl_coordination.msg import RobotTraffic
 from marl_coordination.srv import GetCoverage, SaveMap, SetTrust
 from nav_msgs.msg import OccupancyGrid
+from numpy.typing import NDArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
@@ -25,20 +27,21 @@ from marl_core.communication.authentication import MODES
 from marl_core.communication.communicator import Communicator
 from marl_core.config import load
 from marl_core.errors import MapError, MarlError
-from marl_core.mapping import persistence
+from marl_core.mapping import persistence, verdicts
 from marl_core.mapping.bounds import MapBounds
 from marl_core.mapping.map_server import write_map
 from marl_core.mapping.prior_map import join_prior
-from marl_core.mapping.replica import Replica
+from marl_core.mapping.replica import Replica, ReplicaConfig
 from marl_core.mapping.trust import Trust, TrustState
 from marl_core.types import Packet, Pose
 from marl_nodes import conversions, qos
 from marl_nodes.diagnostics import IMPERSONATED, OK, WARN, Diagnostics, ReplicaHealth, in_words
 from marl_nodes.faults import open_topics
 from marl_nodes.key_files import load_seal
-from marl_nodes.map_view import MapView, areas_m2
+from marl_nodes.map_view import MapView, Window, areas_m2
 from marl_nodes.parameters import declare, parameter
 from marl_nodes.running import run
+from marl_nodes.trust_service import obey
 
 TICK_PERIOD_S = 0.05
 DIAGNOSTICS_PERIOD_S = 1.0
@@ -77,14 +80,14 @@ class MapNode(Node):
         super().__init__('map', **options)
         self.parameters = given = declare(self, MapParameters)
         config = load(AgentConfig, given.agent_config) if given.agent_config else AgentConfig()
-        self.replica = Replica(MapBounds.from_config(config.map), given.name)
+        self.replica = Replica(MapBounds.from_config(config.map), given.name, config=ReplicaConfig.for_map(config.map))
         seal = load_seal(given.security_mode, given.keys_path, given.name)
         self.communicator = Communicator(given.name, int(time.time()), config.communication, seal)
         self.trust = Trust(self.replica.bounds, config.trust)
         self.view = MapView()
         self._inbox: list[Packet] = []
         self._refused: set[str] = set()
-        self._saved_hash = ''
+        self._saved_hash = self._saved_verdicts = ''
         self._problem = ''
         self._restore()
         if given.initial_map:
@@ -138,14 +141,30 @@ class MapNode(Node):
             self.get_logger().info(f'restored {recovered}')
         self.view.note(self.replica.take_changed())
         self._saved_hash = self.replica.state_hash() if recovered.complete else ''
+        self._restore_verdicts(verdicts.path_beside(self.parameters.state_path))
+
+    def _restore_verdicts(self, path: Path) -> None:
+        try:
+            if count := verdicts.load(self.trust, path):
+                self.get_logger().info(f'{path}: {count} robots are not trusted')
+        except MapError as error:
+            self.get_logger().error(f'{error}; who may be believed is judged anew')
+        self._saved_verdicts = verdicts.to_json(self.trust)
+        self._judge()
 
     def _save(self) -> None:
-        state = self.replica.state_hash()
-        if not self.parameters.state_path or state == self._saved_hash:
+        path = self.parameters.state_path
+        if not path:
             return
+        state, judged = self.replica.state_hash(), verdicts.to_json(self.trust)
         try:
-            persistence.save(self.replica, self.parameters.state_path)
-            self._saved_hash, self._problem = state, ''
+            if judged != self._saved_verdicts:
+                verdicts.save(self.trust, verdicts.path_beside(path))
+                self._saved_verdicts = judged
+            if state != self._saved_hash:
+                persistence.save(self.replica, path)
+                self._saved_hash = state
+            self._problem = ''
         except MapError as error:
             if str(error) != self._problem:
                 self.get_logger().error(str(error))
@@ -160,16 +179,7 @@ class MapNode(Node):
             self.get_logger().warning(f'{robot} was {before}, is now {after.standing}: {after.reason}')
 
     def _on_set_trust(self, request: SetTrust.Request, response: SetTrust.Response) -> SetTrust.Response:
-        orders = {SetTrust.Request.REINSTATE: self.trust.reinstate, SetTrust.Request.QUARANTINE: self.trust.quarantine}
-        known = sorted({layer.robot for layer in self.replica.layers})
-        if request.order not in orders:
-            response.message = f'unknown order {request.order!r}; valid: {", ".join(orders)}'
-        elif request.robot not in known:
-            response.message = f'{request.robot!r} has no part in the map; known: {", ".join(known) or "nobody"}'
-        else:
-            orders[request.order](request.robot)
-            response.success, response.message = True, f'{request.robot}: {request.order}'
-        return response
+        return obey(self.trust, self.replica, request, response)
 
     # -- the map ------------------------------------------------------------------------------------------------
 
@@ -178,14 +188,17 @@ class MapNode(Node):
         grid = self.view.next_grid()
         if grid is not None:
             self._map_publisher.publish(conversions.grid_to_message(
-                grid.of(self.replica.fused), bounds.resolution_m, bounds.origin_x_m + grid.col0 * bounds.resolution_m,
+                self._occupancy(grid), bounds.resolution_m, bounds.origin_x_m + grid.col0 * bounds.resolution_m,
                 bounds.origin_y_m + grid.row0 * bounds.resolution_m, self._now_s, frame))
             return
         change = self.view.next_update()
         if change is not None:
             box = self.view.box
             self._update_publisher.publish(conversions.grid_update_to_message(
-                change.of(self.replica.fused), change.row0 - box.row0, change.col0 - box.col0, self._now_s, frame))
+                self._occupancy(change), change.row0 - box.row0, change.col0 - box.col0, self._now_s, frame))
+
+    def _occupancy(self, window: Window) -> NDArray[np.int8]:
+        return self.replica.occupancy(slice(window.row0, window.row1), slice(window.col0, window.col1))
 
     def _on_save_map(self, request: SaveMap.Request, response: SaveMap.Response) -> SaveMap.Response:
         box, bounds = self.view.box, self.replica.bounds

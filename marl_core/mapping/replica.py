@@ -23,6 +23,8 @@ from marl_core.mapping.votes import FULL_WEIGHT, MAX_LAYERS, Votes
 from marl_core.types import LayerDigest, LayerId, MapDigest, MapFeatures, VersionRange
 from marl_core.versions import Ranges, above, covers, from_versions, intersect, normalized, subtract, union
 
+_TRINARY_PERCENT = np.array([0, -1, 100], np.int8)  # at class + 1: FREE, UNKNOWN, OCCUPIED
+
 
 @dataclass(frozen=True, slots=True)
 class ReplicaConfig:
@@ -103,8 +105,13 @@ class Replica:
         return self._votes.fused
 
     def occupancy(self, rows: slice, cols: slice) -> NDArray[np.int8]:
-        """Probability that cells are occupied [%], -1 for unknown; see Votes. Shape: that of the window."""
-        return self._votes.occupancy(rows, cols)
+        """As nav_msgs/OccupancyGrid counts: -1 unknown, else how likely it is that a cell is occupied [%].
+
+        Trinary evidence gives 0 or 100. Shape: that of the window.
+        """
+        if CODECS[self.config.codec].graded:
+            return self._votes.occupancy(rows, cols)
+        return _TRINARY_PERCENT[self.fused[rows, cols] + 1]
 
     @property
     def known_cells(self) -> int:

@@ -135,16 +135,16 @@ def test_a_correction_must_be_in_the_map_frame():
 
 
 def test_a_grid_counts_cells_as_ros_does():
-    classes = np.array([[-1, 0, 1], [0, 0, -1]], np.int8)
-    message = over_the_wire(conversions.grid_to_message(classes, 0.05, -3.0, 2.0, 1.5, 'map'))
-    assert list(message.data) == [0, -1, 100, -1, -1, 0]
+    percent = np.array([[0, -1, 100], [-1, -1, 4]], np.int8)
+    message = over_the_wire(conversions.grid_to_message(percent, 0.05, -3.0, 2.0, 1.5, 'map'))
+    assert list(message.data) == [0, -1, 100, -1, -1, 4]
     assert (message.info.width, message.info.height) == (3, 2)
     assert (message.info.origin.position.x, message.info.origin.position.y) == (-3.0, 2.0)
     assert message.info.resolution == pytest.approx(0.05)
 
 
 def test_a_grid_update_says_where_it_belongs():
-    classes = np.array([[1, -1, 0]], np.int8)[:, ::-1]
-    message = over_the_wire(conversions.grid_update_to_message(classes, 4, 7, 1.5, 'map'))
+    percent = np.array([[100, 0, -1]], np.int8)[:, ::-1]
+    message = over_the_wire(conversions.grid_update_to_message(percent, 4, 7, 1.5, 'map'))
     assert (message.x, message.y, message.width, message.height) == (7, 4, 3, 1)
     assert list(message.data) == [-1, 0, 100]
