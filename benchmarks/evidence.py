@@ -107,8 +107,8 @@ def measure() -> list[Row]:
         for way in ('graded', SUMS):
             gains = np.array([run.f1[way] - run.f1['trinary'] for run in runs])
             low, high = _interval(gains)
-            rows.append(Row(f'the same with {way}: better by ({low:+.1f} to {high:+.1f})', gains.mean(), 'points', GAIN_WORTH,
-                            at_least=False))
+            rows.append(Row(f'the same with {way}: better by ({low:+.1f} to {high:+.1f})', gains.mean(), 'points',
+                            GAIN_WORTH, at_least=False))
         trinary, graded = (fmean(run.bytes_per_s[way] for run in runs) for way in EVIDENCE)
         rows.append(Row(f'map features of a robot, trinary evidence, noise of {name}', trinary, 'B/s', 220.0,
                         at_least=False, peer='graded evidence', ratio=graded / trinary, ratio_target=1.1))

@@ -11,7 +11,7 @@ from marl_core.mapping.bounds import MapBounds, MapConfig
 from marl_core.mapping.layers import Urgency
 from marl_core.mapping.map_server import read_map
 from marl_core.mapping.replica import Replica, ReplicaConfig
-from marl_core.types import LayerId, MapDigest
+from marl_core.types import FAINT, FREE, OCCUPIED, LayerId, MapDigest
 from marl_nodes import conversions, qos
 
 BOUNDS = MapBounds.from_config(MapConfig())
@@ -21,10 +21,10 @@ ROW, COLUMN = BOUNDS.cell_of(0.0, 0.0)
 class Writer:
     """A robot that only knows what the test makes it draw."""
 
-    def __init__(self, ear, name):
+    def __init__(self, ear, name, codec='context'):
         self.ear, self.name = ear, name
         self.layer = LayerId(name, 1)
-        self.replica = Replica(BOUNDS, name, self.layer, ReplicaConfig(urgency=Urgency(hold_cells=1)))
+        self.replica = Replica(BOUNDS, name, self.layer, ReplicaConfig(codec, urgency=Urgency(hold_cells=1)))
         self.classes = np.zeros(BOUNDS.shape, np.int8)
 
     def draw(self, row, column, height, width, value):
@@ -98,6 +98,18 @@ def test_the_map_of_two_robots_is_published_saved_and_measured(ear, start, tmp_p
     ear.until(lambda: updates, also=lambda: one.say(change))
     assert (updates[-1].x, updates[-1].y, updates[-1].width, updates[-1].height) == (0, 0, 32, 32)
     assert list(updates[-1].data[12 * 32:13 * 32]) == [100] * 31 + [-1]
+
+
+def test_the_map_of_a_graded_fleet_is_of_probabilities(processes, ear, tmp_path):
+    (tmp_path / 'agent.yaml').write_text('map: {evidence: graded}\n')
+    processes.node('map_node', agent_config=tmp_path / 'agent.yaml', publish_period_s=0.2)
+    ear.until(lambda: all(voice.get_subscription_count() for voice in ear.voices.values()))
+    grids = ear.listen(OccupancyGrid, '/map', qos.LATCHED)
+    one, two = Writer(ear, 'one', 'context-graded'), Writer(ear, 'two', 'context-graded')
+    messages = [one.draw(0, 0, 4, 4, FREE), one.draw(4, 0, 1, 4, OCCUPIED), two.draw(0, 0, 1, 4, FAINT)]
+    ear.until(lambda: grids and len({*grids[-1].data}) == 4, also=lambda: one.say(*messages))
+    grid = np.array(grids[-1].data, np.int8).reshape(32, 32)
+    assert grid[:6, 0].tolist() == [16, 4, 4, 4, 96, -1]
 
 
 def test_a_restarted_map_node_remembers_and_refills_who_comes_late(ear, start, state_path):
