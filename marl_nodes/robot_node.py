@@ -22,6 +22,7 @@ from math import inf, isfinite
 from geometry_msgs.msg import PoseWithCovarianceStamped, TwistStamped
 from geometry_msgs.msg import Twist as TwistMessage
 from marl_coordination.msg import RobotStatus
+from marl_coordination.srv import SetTrust
 from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
@@ -48,6 +49,7 @@ from marl_nodes.parameters import declare, parameter, read
 from marl_nodes.plausibility import require_plausible_odometry, require_plausible_scan
 from marl_nodes.running import run
 from marl_nodes.transforms import MapToOdometry
+from marl_nodes.trust_service import obey
 
 WATCHDOG_PERIOD_S = 0.05
 DIAGNOSTICS_PERIOD_S = 1.0
@@ -167,6 +169,7 @@ class RobotNode(LifecycleNode):
         self._life.callback(self.destroy_publisher, self._command_publisher)
         self._status_publisher = self.create_publisher(RobotStatus, '~/status', qos.FLEET)
         self._life.callback(self.destroy_publisher, self._status_publisher)
+        self._life.callback(self.destroy_service, self.create_service(SetTrust, '~/set_trust', self._on_set_trust))
         self._transforms = MapToOdometry(self, given.map_frame)
         self._life.callback(self._transforms.close)
         self.get_logger().info(f'{self.name}: policy {agent.policy.name}, epoch {agent.epoch}')
@@ -243,6 +246,9 @@ class RobotNode(LifecycleNode):
     def _forget(self) -> None:
         self.agent = None
         self._life.close()
+
+    def _on_set_trust(self, request: SetTrust.Request, response: SetTrust.Response) -> SetTrust.Response:
+        return obey(self.agent.trust, self.agent.world.replica, request, response)
 
     # -- the trace ----------------------------------------------------------------------------------------------
 

@@ -9,10 +9,10 @@ except that a robot believes its own sensors more than one other.
 Standing changes the weight of a robot's votes in this replica's fused map, never what is held or passed on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from math import log
+from math import exp, log
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -28,7 +28,11 @@ Standing = Literal['trusted', 'doubted', 'quarantined']
 STANDINGS: tuple[Standing, ...] = ('quarantined', 'doubted', 'trusted')
 """By the weight of their votes."""
 
+JOINT_SHARE = 1.0 / 3.0
+"""Accusers of one robot saw the same of it in part: so much of what they say together counts."""
+
 OPERATOR = 'ordered by the operator'
+RESTORED = 'found before the last start'
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +84,9 @@ class TrustState:
 
     Attributes:
         score: probability that it is honest, 0 to 1, in the eyes of the second of its accusers (one alone proves
-            nothing). Exactly ``doubt_below`` if it is contradicted and nothing tells who is right. A map that does
-            not grow where the robot goes, or one that only a robot's own sensors contradict, has no less than
-            ``quarantine_below``.
+            nothing), or of all together if two of those who are not blamed accuse it. Exactly ``doubt_below`` if it is
+            contradicted and nothing tells who is right. A map that does not grow where the robot goes, or one that
+            only a robot's own sensors contradict, has no less than ``quarantine_below``.
         standing: what follows from the score, with hysteresis, or from the operator.
         reason: for people; empty if there is nothing to say.
         overlap_m2: largest area that it and one other robot know; without any, the score is the prior [m^2].
@@ -150,6 +154,17 @@ class Trust:
     def reinstate(self, robot: str) -> None:
         """Operator: believe a robot again from the next update. What contradicts it now is forgiven, more is not."""
         self._orders[robot] = 'trusted'
+
+    def verdicts(self) -> tuple[dict[str, Standing], dict[frozenset[str], int]]:
+        """What a later life of this replica should know: who is not trusted, and blocks forgiven by pair of robots."""
+        return ({robot: state.standing for robot, state in self._states.items() if state.standing != 'trusted'},
+                {pair: blocks for pair, blocks in self._forgiven.items() if blocks > 0})
+
+    def restore(self, standings: Mapping[str, Standing], forgiven: Mapping[frozenset[str], int]) -> None:
+        """Think as ``verdicts`` said, from the next update on."""
+        for robot, standing in standings.items():
+            self._states[robot] = TrustState(self.config.prior, standing, RESTORED)
+        self._forgiven |= forgiven
 
     def update(self, replica: Replica, statuses: Sequence[RobotStatus], own: LayerId | None,
                now: float) -> list[VerdictChange]:
@@ -282,7 +297,8 @@ def judge(honesty: NDArray[np.float64], is_apart: NDArray[np.bool_], doubt_below
         if not worst.any() or ((hostile & is_active & ~worst).sum(axis=1)[worst] < 2).any():
             break
         is_active &= ~worst
-    scores = np.full(len(honesty), prior)
+    scores, prior_log_odds = np.full(len(honesty), prior), log(prior / (1.0 - prior))
+    log_odds = np.log(honesty) - np.log1p(-np.minimum(honesty, 1.0 - 1e-12))
     for i in range(len(honesty)):
         by = is_active.copy()
         by[i] = False
@@ -290,4 +306,7 @@ def judge(honesty: NDArray[np.float64], is_apart: NDArray[np.bool_], doubt_below
             scores[i] = np.partition(honesty[i, by], 1)[1]
         if is_active[i] and (hostile[i] & is_active).any():
             scores[i] = doubt_below
+        elif not is_active[i]:
+            against = prior_log_odds - log_odds[i, hostile[i] & is_active]
+            scores[i] = min(scores[i], 1.0 / (1.0 + exp(JOINT_SHARE * against.sum() - prior_log_odds)))
     return scores, is_active

@@ -187,9 +187,11 @@ def _add_tools(verbs: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> 
     saving.add_argument('--timeout', type=_number(0.1), default=10.0, metavar='S', help='[s] (default: %(default)s)')
     _add_domain(saving)
     saving.set_defaults(verb='save')
-    trusting = verbs.add_parser('trust', help='have the map node believe a robot again, or leave its map out')
+    trusting = verbs.add_parser('trust', help='have the fleet believe a robot again, or leave its map out')
     trusting.add_argument('robot', metavar='ROBOT')
     trusting.add_argument('order', choices=['reinstate', 'quarantine'])
+    trusting.add_argument('--fleet', default='', metavar='FILE',
+                          help='fleet file whose nodes must all be reached (default: ask whoever is there)')
     trusting.add_argument('--timeout', type=_number(0.1), default=10.0, metavar='S', help='[s] (default: %(default)s)')
     _add_domain(trusting)
     trusting.set_defaults(verb='trust')

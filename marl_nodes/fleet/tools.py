@@ -3,7 +3,7 @@
 import importlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import fields
 from math import degrees
 from typing import Any
@@ -21,6 +21,9 @@ from marl_nodes.map_view import areas_m2
 from marl_nodes.monitor import Monitor
 
 PARAMETERS = {'robot_node': 'RobotParameters', 'map_node': 'MapParameters', 'sim_node': 'SimulationParameters'}
+SHOW_UP_S = 1.5
+"""Nodes that discovery did not find so long after the last one are taken to be out of reach."""
+SAME_DOMAIN = '(same ROS_DOMAIN_ID and ROS_AUTOMATIC_DISCOVERY_RANGE as the fleet?)'
 
 
 def watch_fleet(namespace: str, period_s: float) -> int:
@@ -58,9 +61,53 @@ def save_map(path: str, timeout_s: float) -> int:
     return _ask_map_node(SaveMap, '/map/save_map', SaveMap.Request(path=path), timeout_s)
 
 
-def set_trust(robot: str, order: str, timeout_s: float) -> int:
-    """Tell the map node whether to believe a robot; returns the exit code."""
-    return _ask_map_node(SetTrust, '/map/set_trust', SetTrust.Request(robot=robot, order=order), timeout_s)
+def set_trust(robot: str, order: str, expected: Collection[str], timeout_s: float) -> int:
+    """Tell every node that judges whether to believe a robot; returns the exit code, 0 if all of them obey.
+
+    Args:
+        robot, order: of the service.
+        expected: full names of the services that should be there; if none are given, those that show up soon are
+            asked.
+        timeout_s: for finding them, and again for their answers [s].
+    """
+    def ask(context: Context) -> int:
+        node = Node('operator', context=context)
+        executor = SingleThreadedExecutor(context=context)
+        executor.add_node(node)
+        found = _services_of(SetTrust, node, expected, timeout_s)
+        request = SetTrust.Request(robot=robot, order=order)
+        answers = {name: node.create_client(SetTrust, name).call_async(request) for name in found}
+        deadline_s = time.monotonic() + timeout_s
+        while not all(answer.done() for answer in answers.values()) and time.monotonic() < deadline_s:
+            executor.spin_once(timeout_sec=0.1)
+        said = {name: answer.result() for name, answer in answers.items() if answer.done()}
+        silent = sorted({*expected, *found} - said.keys())
+        refused = [(name, answer) for name, answer in said.items() if not answer.success]
+        obeyed = len(said) - len(refused)
+        sys.stdout.write(f'{robot}: {order}, obeyed by {obeyed} of {len({*expected, *found})} nodes\n')
+        for name, answer in refused:
+            sys.stderr.write(f'marl_fleet: {name}: {answer.message}\n')
+        for name in silent:
+            sys.stderr.write(f'marl_fleet: {name}: does not answer within {timeout_s:.0f} s\n')
+        if not (found or expected):
+            sys.stderr.write(f'marl_fleet: nobody who judges was found within {timeout_s:.0f} s {SAME_DOMAIN}\n')
+        return 0 if obeyed and not (refused or silent) else 1
+    return _with_context(ask)
+
+
+def _services_of(kind: type, node: Node, expected: Collection[str], timeout_s: float) -> list[str]:
+    """Names of the services of a type: once those expected are there, else once some are and no more show up."""
+    type_name = f'marl_coordination/srv/{kind.__name__}'
+    began_s = changed_s = time.monotonic()
+    found: list[str] = []
+    while time.monotonic() - began_s < timeout_s:
+        now = sorted(name for name, types in node.get_service_names_and_types() if type_name in types)
+        if now != found:
+            found, changed_s = now, time.monotonic()
+        if found and (set(expected) <= set(found) if expected else time.monotonic() - changed_s >= SHOW_UP_S):
+            break
+        time.sleep(0.1)
+    return found
 
 
 def _ask_map_node(kind: type, service: str, request: Any, timeout_s: float) -> int:
@@ -69,8 +116,7 @@ def _ask_map_node(kind: type, service: str, request: Any, timeout_s: float) -> i
         node = Node('operator', context=context)
         client = node.create_client(kind, service)
         if not client.wait_for_service(timeout_sec=timeout_s):
-            sys.stderr.write(f'marl_fleet: no map node answers within {timeout_s:.0f} s '
-                             '(same ROS_DOMAIN_ID and ROS_AUTOMATIC_DISCOVERY_RANGE as the fleet?)\n')
+            sys.stderr.write(f'marl_fleet: no map node answers within {timeout_s:.0f} s {SAME_DOMAIN}\n')
             return 1
         executor = SingleThreadedExecutor(context=context)
         executor.add_node(node)

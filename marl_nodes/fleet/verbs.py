@@ -128,10 +128,12 @@ def save(given: argparse.Namespace) -> int:
 
 
 def trust(given: argparse.Namespace) -> int:
-    """`marl_fleet trust`: tell the map node whether to believe a robot."""
+    """`marl_fleet trust`: tell the map node and all robots whether to believe a robot."""
+    expected = [f'{node.enclave}/set_trust' for node in nodes_of(load_fleet(given.fleet))
+                if node.executable in ('map_node', 'robot_node')] if given.fleet else []
     restart_in_ros_environment()
     from marl_nodes.fleet.tools import set_trust  # needs ROS
-    return set_trust(given.robot, given.order, given.timeout)
+    return set_trust(given.robot, given.order, expected, given.timeout)
 
 
 def parameters(given: argparse.Namespace) -> int:
