@@ -188,6 +188,17 @@ def test_a_map_that_does_not_grow_where_its_robot_goes_is_doubted():
     assert fleet.trust.state('ada').score >= CONFIG.quarantine_below
 
 
+@pytest.mark.parametrize(('has_wall', 'changes'), [(False, [('ada', 'doubted')]), (True, [])])
+def test_who_looks_from_its_map_into_what_that_does_not_know_sends_an_old_one(has_wall, changes):
+    fleet = Fleet()
+    known = np.zeros(BOUNDS.shape, np.int8)
+    known[100:150, :128] = FREE  # x < 0
+    if has_wall:
+        known[100:150, 126:128] = OCCUPIED
+    fleet.tell(known, 'ada')
+    assert drive(fleet, -3.0, 0.0, grows=False) + fleet.judge(10, statuses=(status(-0.5),)) == changes
+
+
 def test_a_map_that_grows_along_is_trusted_and_nonsense_in_poses_is_no_evidence():
     fleet = Fleet()
     assert drive(fleet, -5.0, 6.0, grows=True) == []
@@ -235,6 +246,19 @@ def test_who_was_set_apart_before_accuses_nobody():
     scores, is_active = judge(honesty, np.array([False, False, True]), 0.5, 0.9)
     assert is_active.tolist() == [True, True, False]
     assert scores.tolist() == [0.5, 0.5, 0.01]
+
+
+@pytest.mark.parametrize(('first', 'second', 'score'), [
+    (1e-15, 0.2, 1.3104e-05),  # log-odds 2.2 - (2.2 + 34.5 + 2.2 + 1.4) / 3 = -11.24
+    (0.2, 0.2, 0.2),
+    (1e-15, 0.6, 0.5),  # one accuser proves nothing
+])
+def test_accusers_count_together_once_two_accuse(first, second, score):
+    honesty = pairs(4)
+    honesty[3, 0] = honesty[0, 3] = first
+    honesty[3, 1] = honesty[1, 3] = second
+    scores, _ = judge(honesty, np.zeros(4, bool), 0.5, 0.9)
+    assert scores[3] == pytest.approx(score, rel=1e-3)
 
 
 def test_what_is_counted_in_a_block():
