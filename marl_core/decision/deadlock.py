@@ -8,12 +8,12 @@ teammate may be broken.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from math import atan2, cos, hypot, inf, isfinite, sin
+from math import atan2, cos, hypot, inf, isfinite, pi, sin
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marl_core.types import STOP, Activity, Pose, RobotModel, RobotStatus, Twist
+from marl_core.types import STOP, Activity, LaserScan, Pose, RobotModel, RobotStatus, Twist
 
 
 class Advice(Enum):
@@ -47,6 +47,7 @@ class BlockedConfig:
         yield_s: how long a robot backs away [s].
         yield_speed_mps: how fast [m/s].
         futile_s: a goal that did not come nearer for this long is given up, however busy the robot was [s].
+        aside_room_m: who makes way wants so much room in a direction [m]. aside_speed_mps: how fast it goes [m/s].
     """
 
     timeout_s: float = 3.0
@@ -59,6 +60,18 @@ class BlockedConfig:
     yield_s: float = 3.0
     yield_speed_mps: float = 0.15
     futile_s: float = 30.0
+    aside_room_m: float = 0.6
+    aside_speed_mps: float = 0.3
+
+
+_PASSING_M = 0.3
+"""Wanted between two robots that pass each other [m]."""
+
+_ASIDE_RAD = (pi / 2, pi / 3, pi / 6, 0.0)
+"""Directions tried by who makes way, from the side to straight away from who asks [rad]."""
+
+_BESIDE_M = 0.05
+"""Kept at both sides on the way aside [m]."""
 
 
 class BlockedMonitor:
@@ -207,6 +220,97 @@ def yield_command(pose: Pose, blocker: RobotStatus, model: RobotModel, config: B
     if cos(bearing_rad) >= 0.0:
         return Twist(-speed_mps, 0.5 * model.max_angular_radps * sin(bearing_rad))
     return Twist(speed_mps, -0.5 * model.max_angular_radps * sin(bearing_rad))
+
+
+def who_asks_for(pose: Pose, radius_m: float, teammates: Sequence[RobotStatus],
+                 config: BlockedConfig = BlockedConfig()) -> RobotStatus | None:
+    """The nearest teammate that is on its way and has a robot that stands here ahead of it, None without.
+
+    Args:
+        pose: of the robot that stands [map frame].
+        radius_m: its footprint [m].
+        teammates: last heard of each.
+        config: how near is near.
+    """
+    asking = [(gap_m, mate.robot, mate) for mate in teammates
+              if mate.activity is Activity.EXPLORING and mate.has_goal and _is_in_the_way(mate, pose, radius_m)
+              and (gap_m := _apart_m(mate.pose, pose) - mate.radius_m - radius_m) < config.near_m]
+    return min(asking)[2] if asking else None
+
+
+def _is_in_the_way(mate: RobotStatus, pose: Pose, radius_m: float) -> bool:
+    """Whether a robot stands on, or close to, the straight way of a teammate: ahead of it, or before its goal."""
+    x_m, y_m = pose.x_m - mate.pose.x_m, pose.y_m - mate.pose.y_m
+    goal_x_m, goal_y_m = mate.goal_x_m - mate.pose.x_m, mate.goal_y_m - mate.pose.y_m
+    for direction_rad, length_m in ((mate.pose.heading_rad, inf),
+                                    (atan2(goal_y_m, goal_x_m), hypot(goal_x_m, goal_y_m))):
+        along_m = x_m * cos(direction_rad) + y_m * sin(direction_rad)
+        beside_m = abs(y_m * cos(direction_rad) - x_m * sin(direction_rad))
+        if 0.0 < along_m < length_m and beside_m < mate.radius_m + radius_m + _PASSING_M:
+            return True
+    return False
+
+
+class WayMaker:
+    """Clears the way of a teammate: to a side where there is room, else on ahead of it.
+
+    In a doorway there is room only ahead; behind it, at a side. A direction once chosen is kept until a better one
+    opens or it ends, or the robot would waver between two sides that are alike.
+    """
+
+    def __init__(self, model: RobotModel, config: BlockedConfig = BlockedConfig()) -> None:
+        self._model, self._config = model, config
+        self._kept: tuple[int, float] | None = None
+
+    def command(self, pose: Pose, mate: RobotStatus | None, scan: LaserScan | None) -> Twist:
+        """Velocity of a robot that has nowhere to go itself; STOP if nobody asks for its place.
+
+        Args:
+            pose: of the robot [map frame].
+            mate: who asks for its place, None if nobody does.
+            scan: newest sweep.
+        """
+        if mate is None or scan is None:
+            self._kept = None
+            return STOP
+        self._kept = self._choose(pose, mate, scan)
+        if self._kept is None:
+            return STOP
+        speed_mps = min(self._config.aside_speed_mps, self._model.max_linear_mps)
+        return _drive_towards(self._kept[1] - pose.heading_rad, speed_mps, self._model)
+
+    def _choose(self, pose: Pose, mate: RobotStatus, scan: LaserScan) -> tuple[int, float] | None:
+        """Rank and direction [rad; map frame] of the best way with room; None without."""
+        angles = pose.heading_rad + scan.angle_min_rad + scan.angle_increment_rad * np.arange(len(scan.ranges_m))
+        seen = np.isfinite(scan.ranges_m) & (scan.ranges_m > 0.0)
+        x_m = scan.ranges_m[seen] * np.cos(angles[seen]) + self._model.lidar.x_m * cos(pose.heading_rad)
+        y_m = scan.ranges_m[seen] * np.sin(angles[seen]) + self._model.lidar.x_m * sin(pose.heading_rad)
+        away_rad = atan2(pose.y_m - mate.pose.y_m, pose.x_m - mate.pose.x_m)
+        for rank, turned_rad in enumerate(_ASIDE_RAD):
+            if self._kept is not None and self._kept[0] <= rank and _room_m(
+                    x_m, y_m, self._kept[1], self._model.radius_m) >= self._config.moved_m:
+                return self._kept
+            room_m, direction_rad = max((_room_m(x_m, y_m, direction_rad, self._model.radius_m), direction_rad)
+                                        for direction_rad in (away_rad + turned_rad, away_rad - turned_rad))
+            if room_m >= self._config.aside_room_m:
+                return rank, direction_rad
+        return None
+
+
+def _room_m(x_m: NDArray[np.float64], y_m: NDArray[np.float64], direction_rad: float, radius_m: float) -> float:
+    """How far a robot may drive in a direction before it touches one of these points, relative to it [m]."""
+    along_m = x_m * cos(direction_rad) + y_m * sin(direction_rad)
+    beside_m = np.abs(y_m * cos(direction_rad) - x_m * sin(direction_rad))
+    return float(np.min(along_m[(along_m > 0.0) & (beside_m < radius_m + _BESIDE_M)], initial=inf)) - radius_m
+
+
+def _drive_towards(direction_rad: float, speed_mps: float, model: RobotModel) -> Twist:
+    """Turn first, then drive, in reverse if that is the nearer way to turn."""
+    backwards = cos(direction_rad) < 0.0
+    off_rad = atan2(sin(direction_rad), cos(direction_rad)) if not backwards else atan2(
+        -sin(direction_rad), -cos(direction_rad))
+    linear_mps = 0.0 if abs(off_rad) > 0.5 else -speed_mps if backwards else speed_mps
+    return Twist(linear_mps, max(-1.0, min(1.0, 2.0 * off_rad)) * model.max_angular_radps)
 
 
 def _apart_m(first: Pose, second: Pose) -> float:

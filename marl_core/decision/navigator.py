@@ -8,7 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marl_core.decision.controller import FollowerConfig, PathFollower, distance_to_go_m
-from marl_core.decision.deadlock import Advice, BlockedConfig, BlockedMonitor, yield_command
+from marl_core.decision.deadlock import (
+    Advice,
+    BlockedConfig,
+    BlockedMonitor,
+    WayMaker,
+    who_asks_for,
+    yield_command,
+)
 from marl_core.decision.safety import SafetyConfig, SafetyFilter, teammates_in_base
 from marl_core.types import LaserScan, Pose, RobotModel, RobotStatus, Twist
 
@@ -58,7 +65,9 @@ class Navigator:
         self._follower = PathFollower(self._model, self._config.follower)
         self._safety = SafetyFilter(self._model, self._config.safety)
         self._monitor = BlockedMonitor(self._name, self._model.radius_m, self._config.blocked)
+        self._way_maker = WayMaker(self._model, self._config.blocked)
         self._waypoints_m = NOWHERE
+        self._scan: LaserScan | None = None
         self._held_since_s = inf
         self._escapes_until_s = -inf
         self.advice = Advice.PROCEED
@@ -84,6 +93,7 @@ class Navigator:
             teammates: last heard of each.
         """
         going = len(self._waypoints_m) > 0
+        self._scan = scan or self._scan
         self.distance_to_go_m = distance_to_go_m(pose, self._waypoints_m) if going else nan
         wanted = self._follower.command(pose, self._waypoints_m, now_s)
         self.advice = self._monitor.update(now_s, pose, wanted, self.distance_to_go_m, teammates)
@@ -91,6 +101,9 @@ class Navigator:
             wanted = yield_command(pose, self._monitor.blocker, self._model, self._config.blocked)
         elif now_s < self._escapes_until_s:
             wanted = Twist(-self._config.escape.speed_mps, 0.0)
+        elif not going:
+            asks = who_asks_for(pose, self._model.radius_m, teammates, self._config.blocked)
+            wanted = self._way_maker.command(pose, asks, self._scan)
         near = teammates_in_base(teammates, pose, now_s, self._config.safety)
         command, self.reason = self._safety.filter(wanted, scan, now_s, twist, near)
         self._notice_hold(now_s, wanted, command)
