@@ -114,6 +114,21 @@ def test_compiled_base_rule_plays_as_step_by_step(office: CoarseGrid) -> None:
     assert np.array_equal(steps.cells, whole.cells)
 
 
+@pytest.mark.parametrize(('name', 'decisions', 'milestones_m', 'cells'), [
+    ('office:5', 23, (18.8, 19.6, 23.2), [[18, 38], [23, 44], [18, 36], [18, 34]]),
+    ('maze:7@28x26', 119, (93.6, 98.0, 111.6), [[63, 62], [36, 45], [60, 43], [40, 62]]),
+    ('cave:7@28x26', 32, (26.0, 28.8, 32.8), [[19, 6], [49, 46], [54, 25], [59, 50]]),
+])
+def test_episodes_of_one_belief_that_decide_together_stay_as_they_are(
+        name: str, decisions: int, milestones_m: tuple[float, ...], cells: list[list[int]]) -> None:
+    """Recorded, not derived: models and the reference were fitted to these; who moves them does so knowingly."""
+    episode = FastExploration(CoarseGrid.from_world(load_world(name), 0.4), robots=4)
+    episode.reset(seed=3)
+    assert episode.play_base() == decisions
+    assert episode.milestones_m.tolist() == pytest.approx(milestones_m)
+    assert episode.cells.tolist() == cells
+
+
 def test_a_reset_forgets_everything(office: CoarseGrid) -> None:
     episode = FastExploration(office, 2)
     episode.reset(seed=1)
