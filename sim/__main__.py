@@ -1,4 +1,4 @@
-"""``python -m sim tune|train|evaluate|export|play``: everything that happens off the robot, one command each."""
+"""``python -m sim tune|train|evaluate|report|export|play``: everything that happens off the robot, one command each."""
 
 import argparse
 import os
@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_tune(commands)
     _add_train(commands)
     _add_evaluate(commands)
+    _add_report(commands)
     _add_export(commands)
     _add_play(commands)
     return parser
@@ -104,6 +105,21 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument('--metric', default='makespan_s', help='default: %(default)s; also makespan_95_s, ...')
     evaluate.add_argument('--processes', type=int, default=2, help='default: %(default)s')
     evaluate.add_argument('--output', type=Path, default=None, help='write the result as JSON, too')
+
+
+def _add_report(commands: argparse._SubParsersAction) -> None:
+    report = commands.add_parser(
+        'report', help='a whole evaluation as a page', formatter_class=argparse.RawDescriptionHelpFormatter,
+        description='Play all sets of an evaluation (config/evaluation/) with its policies and every classical one,\n'
+                    'and write report.html and report.json: ratios with intervals, plans that know the map, pictures.\n'
+                    'Every run is kept: started again with the same folder, only what is missing is played.',
+        epilog="python -m sim report --config config/evaluation/full.yaml --maps 'real=maps/*.yaml' --output runs/full")
+    report.add_argument('--config', type=Path, default=Path('config/evaluation/quick.yaml'),
+                        help='YAML of the evaluation (default: %(default)s)')
+    report.add_argument('--maps', nargs='*', default=[], metavar='NAME=GLOB',
+                        help='map_server YAML files for the sets that name such maps')
+    report.add_argument('--output', type=Path, default=Path('runs/report'), help='folder (default: %(default)s)')
+    report.add_argument('--processes', type=int, default=2, help='default: %(default)s')
 
 
 def _add_export(commands: argparse._SubParsersAction) -> None:

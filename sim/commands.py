@@ -17,6 +17,9 @@ from marl_core.decision.policies import make_policy
 from marl_core.errors import ConfigError, TrainingError
 from models.network import CandidateNetwork
 from models.scorer import Scorer
+from sim.evaluation.cases import given_maps, load_evaluation
+from sim.evaluation.report import write as write_report
+from sim.evaluation.runs import Runs
 from sim.learning import curves, evaluation
 from sim.learning import export as exporting
 from sim.learning.checkpoint import git_commit
@@ -90,6 +93,29 @@ def evaluate(options: argparse.Namespace) -> int:
             'episodes': options.episodes, 'first_seed': options.first, 'environment': config.environment,
             'environment_options': plain(config)['environment_options'], 'git_commit': git_commit(),
             'scores': {labels[name]: values for name, values in results.items()}})
+    return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """Play every set of an evaluation with every policy, or what is missing of it, and write the page."""
+    config = load_evaluation(options.config)
+    for policy in config.players.values():
+        make_policy(policy)  # what cannot be loaded shall be refused before anything is played
+    runs = Runs(config, given_maps(options.maps), options.output)
+    total = sum(map(len, runs.missing.values()))
+    with tqdm(total=total, unit='run', desc=str(options.output)) as bar:
+        for added in runs.play(options.processes):
+            bar.update(added)
+
+    def film(name: str, policy: str, seed: int) -> tuple[list[np.ndarray], list[str]]:
+        source = runs.sources[name]
+        environment = make_environment(source.environment, {**source.environment_options, 'render_mode': 'rgb_array'})
+        return _filmed(environment, Player(source).decider(policy), seed, source)
+
+    command = ' '.join(['python -m sim report --config', str(options.config),
+                        *(f"--maps '{given}'" for given in options.maps)])
+    page = write_report(runs, film, command)
+    sys.stdout.write(f'{page}\n')
     return 0
 
 

@@ -6,15 +6,23 @@ from typing import Any
 
 from pettingzoo import ParallelEnv
 
+from marl_core.config import from_mapping
 from marl_core.errors import TrainingError
 
 
-def _exploration(**options: Any) -> ParallelEnv:
+def _exploration(agents: Mapping[str, Any] | None = None, **options: Any) -> ParallelEnv:
+    """``agents``: overrides of AgentHostConfig; whole agents explore then, instead of points on a grid."""
     from sim.env import ExplorationEnv  # compiled kernels load here, only where they are used
-    return ExplorationEnv(**options)
+    return ExplorationEnv(**options, host=_host(agents))
 
 
-def _exploration_in(worlds: Sequence[str], speckle_m2: float = 0.5, **options: Any) -> ParallelEnv:
+def _host(agents: Mapping[str, Any] | None) -> Any:
+    from sim.agent_host import AgentHost, AgentHostConfig
+    return None if agents is None else AgentHost(from_mapping(AgentHostConfig, agents, 'agents'))
+
+
+def _exploration_in(worlds: Sequence[str], speckle_m2: float = 0.5, agents: Mapping[str, Any] | None = None,
+                    **options: Any) -> ParallelEnv:
     """Exploration of given worlds, see ``load_world``; the seed picks the world and, in a map, the start."""
     from sim.env import ExplorationEnv
     from sim.worlds import load_world
@@ -28,7 +36,7 @@ def _exploration_in(worlds: Sequence[str], speckle_m2: float = 0.5, **options: A
             episode = self.task.episode(world, drawn.robots, drawn.sensor_range_m, seed or 0)
             return super().reset(seed=seed, options={**(options or {}), 'episode': episode})
 
-    return ExplorationIn(**options)
+    return ExplorationIn(**options, host=_host(agents))
 
 
 def _simple_spread(**options: Any) -> ParallelEnv:
