@@ -44,10 +44,12 @@ class Runs:
         mark.write_text(about, encoding='utf-8')
         self.metrics: dict[Key, dict[str, float]] = {}
         if self.path.exists():
-            for line in self.path.read_text(encoding='utf-8').splitlines():
-                if line.endswith('}'):  # the last line may be torn
-                    row = json.loads(line)
-                    self.metrics[row['set'], row['player'], row['seed']] = row['metrics']
+            text = self.path.read_text(encoding='utf-8')
+            whole = text[:text.rfind('\n') + 1]
+            if whole != text:  # the process ended while it wrote the last line
+                self.path.write_text(whole, encoding='utf-8')
+            for row in map(json.loads, whole.splitlines()):
+                self.metrics[row['set'], row['player'], row['seed']] = row['metrics']
 
     @property
     def path(self) -> Path:
