@@ -1,12 +1,13 @@
 """How soon replicas agree over bad links, after partitions and when they join late, and what that costs."""
 
 import argparse
-import resource
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from math import inf
+from mmap import PAGESIZE as PAGE_BYTES
+from pathlib import Path
 from statistics import fmean
 
 import numpy as np
@@ -355,16 +356,21 @@ class Cost:
 def crowd_run(robots: int, duration_s: float) -> Cost:
     """Every robot writes a tile every two seconds."""
     random = np.random.default_rng(robots)
-    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before_mb = _resident_mb()
     fleet = Fleet([Member(f'robot_{k + 1}', CROWD, replica_config=CROWDED) for k in range(robots)])
     while fleet.now_s < duration_s:
         for member in fleet.members:
             if random.random() < 0.5 * TICK_S:
                 member.look(_tiles(random, 1))
         fleet.tick()
-    memory_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb) / 1024.0 / robots
+    memory_mb = (_resident_mb() - before_mb) / robots
     return Cost(fleet.sent_bytes / robots / duration_s,
                 1000.0 * fmean(member.cpu_s for member in fleet.members) / duration_s, memory_mb)
+
+
+def _resident_mb() -> float:
+    pages = int(Path('/proc/self/statm').read_text().split()[1])
+    return pages * PAGE_BYTES / 2**20
 
 
 def _crowds() -> list[Row]:

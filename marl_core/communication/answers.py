@@ -6,6 +6,7 @@ waits for a random time first, the writer of a layer the shortest, and takes bac
 
 import zlib
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,7 @@ class AnswersConfig:
 
     Attributes:
         writer_backoff_s: longest wait of a layer's writer before it answers.
-        backoff_s: shortest and longest wait of everybody else.
+        backoff_s: shortest and longest wait of everybody else; the shortest is left out if the writer is not there.
         grace_s: what was said within this time is not taken as lost yet: the digest may be older than it.
         lossy_grace_s: likewise on a link that is known to lose; there, once too often is better than too late.
         forget_s: what a digest asked for is dropped if its sender repeats it no more.
@@ -61,7 +62,7 @@ class Answers:
         return bool(self._lacks)
 
     def hear_digest(self, digest: MapDigest, lacking: tuple[LayerDigest, ...], now: float, lossy: bool = False,
-                    coming: Ranges = ()) -> None:
+                    coming: Ranges = (), present: Collection[str] | None = None) -> None:
         """Note what the sender of a digest lacks of what is held here.
 
         Args:
@@ -69,6 +70,7 @@ class Answers:
             now: time [s].
             lossy: whether the link is known to lose.
             coming: versions of the own layer that will be said again in any case.
+            present: peers heard of late (None: all that there may be).
         """
         self._forget(now)
         grace_s = self._config.lossy_grace_s if lossy else self._config.grace_s
@@ -85,7 +87,7 @@ class Answers:
             if known is not None:
                 known.ranges, known.heard_at_s = ranges, now
             elif ranges and sum(map(len, self._lacks.values())) < self._config.max_pending:
-                self._lacks.setdefault(layer, {})[digest.robot] = _Lack(ranges, now + self._wait_s(layer), now)
+                self._lacks.setdefault(layer, {})[digest.robot] = _Lack(ranges, now + self._wait_s(layer, present), now)
 
     def hear_features(self, features: MapFeatures, now: float) -> None:
         """Take back what somebody else has just said; leave the rest of that layer to it for a while."""
@@ -134,10 +136,12 @@ class Answers:
         settled = normalized(versions for at_s, versions in self._recent.get(layer, ()) if at_s >= since_s)
         return subtract(ranges, settled)
 
-    def _wait_s(self, layer: LayerId) -> float:
+    def _wait_s(self, layer: LayerId, present: Collection[str] | None = None) -> float:
         if layer.robot == self._name:
             return float(self._random.uniform(0.0, self._config.writer_backoff_s))
-        return float(self._random.uniform(*self._config.backoff_s))
+        shortest_s, longest_s = self._config.backoff_s
+        absent = present is not None and layer.robot not in present
+        return float(self._random.uniform(shortest_s, longest_s)) - (shortest_s if absent else 0.0)
 
     def _forget(self, now: float) -> None:
         oldest_s = now - self._config.forget_s

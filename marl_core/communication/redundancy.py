@@ -58,7 +58,7 @@ class Holdings:
     def hear(self, peer: str, now: float) -> bool:
         """Note that a peer said something; returns whether it had been silent (or unknown) until now."""
         silent = now - self._heard_s.get(peer, -inf) > self._config.fresh_s
-        if silent and len(self._heard_s) >= self.MAX_PEERS and len(self._fresh(now)) >= self.MAX_PEERS:
+        if silent and len(self._heard_s) >= self.MAX_PEERS and len(self.fresh(now)) >= self.MAX_PEERS:
             return False
         self._heard_s[peer] = now
         return silent
@@ -71,6 +71,13 @@ class Holdings:
         """Note a first publication."""
         self._said.append((now, versions.first))
 
+    def fresh(self, now: float) -> Collection[str]:
+        """Peers heard of late; forgets the others."""
+        for peer in [peer for peer, heard_s in self._heard_s.items() if now - heard_s > self._config.fresh_s]:
+            del self._heard_s[peer]
+            self._held.pop(peer, None)
+        return self._heard_s
+
     def confirmed(self, published: Ranges, trusting: bool, now: float) -> Ranges:
         """What every fresh peer holds of ``published``.
 
@@ -79,7 +86,7 @@ class Holdings:
             trusting: take what was said since a peer's last digest as held, as on a link that loses nothing.
             now: time [s].
         """
-        peers = self._fresh(now)
+        peers = self.fresh(now)
         common = published if peers else ()
         for peer in peers:
             if not common or peer not in self._held:
@@ -89,13 +96,6 @@ class Holdings:
                 ranges = union(ranges, self._since(heard_s - self._config.grace_s, published))
             common = intersect(common, ranges)
         return common
-
-    def _fresh(self, now: float) -> Collection[str]:
-        """Peers heard of late; forgets the others."""
-        for peer in [peer for peer, heard_s in self._heard_s.items() if now - heard_s > self._config.fresh_s]:
-            del self._heard_s[peer]
-            self._held.pop(peer, None)
-        return self._heard_s
 
     def _since(self, moment_s: float, published: Ranges) -> Ranges:
         first = next((first for said_s, first in self._said if said_s >= moment_s), None)

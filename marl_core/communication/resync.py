@@ -83,7 +83,8 @@ class AntiEntropy:
             own: the own layer. known: what is held of each layer.
             now: time [s].
         """
-        self._answers.hear_digest(digest, lacking, now, self.lossy, self._repeats.open)
+        present = self._holdings.fresh(now)
+        self._answers.hear_digest(digest, lacking, now, self.lossy, self._repeats.open, present)
         entries = dict(digest.layers)
         if own is not None and (digest.whole or own in entries):
             self._holdings.hear_digest(digest.robot, entries.pop(own, ()), now)

@@ -27,6 +27,15 @@ def test_the_writer_answers_before_the_others_may():
         assert other.due(101.5) == [(ADA, (VersionRange(1, 5),))]
 
 
+def test_nobody_waits_for_a_writer_that_is_gone():
+    for seed in range(20):
+        one, same = Answers(f'robot{seed}', CONFIG), Answers(f'robot{seed}', CONFIG)
+        one.hear_digest(digest(), lacking(ADA, (1, 5)), 100.0, present={'cy'})
+        same.hear_digest(digest(), lacking(ADA, (1, 5)), 100.0, present={'cy', 'ada'})
+        assert one.due(101.0) == [(ADA, (VersionRange(1, 5),))]
+        assert same.due(100.49) == []
+
+
 def test_what_another_says_is_taken_back_and_the_rest_waits():
     one = Answers('eve', CONFIG)
     one.hear_digest(digest(), lacking(ADA, (1, 9)), 100.0)
