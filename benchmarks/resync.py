@@ -261,9 +261,13 @@ def _mapped() -> Fleet:
 def _late_joiners() -> list[Row]:
     fleet, rows = _mapped(), []
     all_five = list(fleet.members)
-    for who, left in (('4 robots and a map node', all_five), ('a map node', all_five[4:]), ('4 robots', all_five[:4])):
-        fleet.members = [*left, Member('late', None, WIDE, writes=False)]
-        fleet.channel = Channel(None, [member.name for member in fleet.members])
+    for who, left in (('4 robots and a map node', all_five), ('a map node, the robots gone for 10 s', all_five[4:]),
+                      ('4 robots', all_five[:4])):
+        fleet.members = list(left)
+        fleet.channel = Channel(None, [*(member.name for member in left), 'late'])
+        for _ in range(100):
+            fleet.tick()
+        fleet.members.append(Member('late', None, WIDE, writes=False))
         joining_s = fleet.agreement_s()
         rows.append(Row(f'late joiner holds 1,000 m2, told by {who}', joining_s, 's', 3.0, at_least=False))
     rows.append(Row('bytes for it', fleet.sent_bytes / 1000.0, 'kB', 40.0, at_least=False))
