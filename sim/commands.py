@@ -113,7 +113,8 @@ def report(options: argparse.Namespace) -> int:
         return _filmed(environment, Player(source).decider(policy), seed, source)
 
     command = ' '.join(['python -m sim report --config', str(options.config),
-                        *(f"--maps '{given}'" for given in options.maps)])
+                        *(['--maps', *(f"'{given}'" for given in options.maps)] if options.maps else []),
+                        '--output', str(options.output)])
     page = write_report(runs, film, command)
     sys.stdout.write(f'{page}\n')
     return 0

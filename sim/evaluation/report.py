@@ -113,18 +113,21 @@ def _bars(table: Mapping[str, Mapping[str, Ratio | None]], judged: str) -> pyplo
     axes.axvline(1.0, color='grey', linewidth=0.8)
     axes.set_yticks(range(len(table)), list(table))
     axes.set_xlim(0.5, 1.6)
-    axes.set_xlabel('time to 99 % relative to the baseline')
+    axes.set_xlabel('time to 99 % relative to the baseline (what lies beyond 1.6 is in the tables)')
     axes.legend(fontsize=8, ncols=2)
     figure.tight_layout()
     return figure
 
 
 def _replays(runs: Runs, name: str, film: Film) -> Iterable[str]:
-    """Pictures of the judged policy's best, median and worst run of a set, compared with the baseline."""
+    """Pictures of the judged policy's best, median and worst run of a set, compared with the baseline.
+
+    A run that only the baseline finished is worse than all others.
+    """
     config = runs.config
-    ratios = (np.array(runs.values(name, config.judged, 'makespan_s'))
-              / np.array(runs.values(name, config.baseline, 'makespan_s')))
-    order = [int(k) for k in np.argsort(ratios) if np.isfinite(ratios[k])]
+    theirs = np.array(runs.values(name, config.baseline, 'makespan_s'))
+    ratios = np.nan_to_num(np.array(runs.values(name, config.judged, 'makespan_s')), nan=np.inf) / theirs
+    order = [int(k) for k in np.argsort(ratios) if not np.isnan(ratios[k])]
     if not order:
         return
     yield f'<h2>{escape(name)}: {escape(config.judged)} at its best, median and worst</h2>'

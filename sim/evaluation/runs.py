@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from hashlib import sha256
 from math import isfinite, nan
 from multiprocessing import get_context
 from pathlib import Path
@@ -37,10 +38,13 @@ class Runs:
         self.config, self.folder = config, folder
         self.sources = {name: source_of(case, maps) for name, case in config.sets.items()}
         folder.mkdir(parents=True, exist_ok=True)
-        about = json.dumps({name: [repr(source), config.first_seed] for name, source in self.sources.items()})
+        about = json.dumps({'first seed': config.first_seed,
+                            'sets': {name: repr(source) for name, source in self.sources.items()},
+                            'models': {name: sha256(Path(path).read_bytes()).hexdigest()
+                                       for name, path in config.players.items() if path.endswith('.onnx')}})
         mark = folder / 'sets.json'
         if mark.exists() and mark.read_text(encoding='utf-8') != about:
-            raise TrainingError(f'{mark}: the folder holds runs of other sets; choose another folder')
+            raise TrainingError(f'{mark}: the folder holds runs of other sets or models; choose another folder')
         mark.write_text(about, encoding='utf-8')
         self.metrics: dict[Key, dict[str, float]] = {}
         if self.path.exists():

@@ -55,10 +55,12 @@ def test_only_what_is_missing_is_played(folder):
     assert json.loads(lines[0]) in again
 
 
-def test_other_sets_are_not_mixed_in(folder, tmp_path):
+@pytest.mark.parametrize('change', [('13.0', '14.0'), ('models/exported/scorer.onnx', 'NEW/scorer.onnx')])
+def test_other_sets_and_models_are_not_mixed_in(folder, tmp_path, change):
+    (tmp_path / 'scorer.onnx').write_bytes(b'another model of that name')
     other = tmp_path / 'other.yaml'
-    other.write_text(SETS.replace('13.0', '14.0'))
-    with pytest.raises(TrainingError, match='other sets'):
+    other.write_text(SETS.replace(*change).replace('NEW', str(tmp_path)))
+    with pytest.raises(TrainingError, match='other sets or models'):
         Runs(load_evaluation(other), {}, folder / 'out')
 
 
