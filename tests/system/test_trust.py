@@ -79,8 +79,9 @@ def test_the_whole_fleet_is_told_and_who_cannot_be_reached_is_named(processes, e
 
     told = operator('liar', 'quarantine', '--timeout', '5')
     assert (told.returncode, told.stdout) == (0, 'liar: quarantine, obeyed by 2 of 2 nodes\n'), told.stderr
-    ear.until(lambda: 'liar is quarantined' in ear.diagnostics['robot_1'][1]['not trusted'], also=live)
-    ear.until(lambda: 'liar is quarantined' in ear.diagnostics['map'][0], also=live)
+    ear.until(lambda: 'robot_1' in ear.diagnostics
+              and 'liar is quarantined' in ear.diagnostics['robot_1'][1]['not trusted'], also=live)
+    ear.until(lambda: 'map' in ear.diagnostics and 'liar is quarantined' in ear.diagnostics['map'][0], also=live)
 
     told = operator('liar', 'reinstate', '--fleet', str(fleet), '--timeout', '5')
     assert told.returncode == 1
