@@ -133,8 +133,8 @@ def model_card(entry: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -
         lines.append(f'| {row["policy"]} | {_interval(row["mean"], 1)} | {_interval(row["ratio"], 3)} | '
                      f'{_interval(row["iqm_ratio"], 3)} | {100 * row["better"]:.0f} % | {row["dropped"]} |')
     return '\n'.join([*lines, '', f'Environment: `{json.dumps(evaluation["environment_options"])}`', '',
-                      'Points on a grid, perfect radio. docs/evaluation.md compares the shipped policies on more kinds of '
-                      'worlds and teams.', ''])
+                      'Points on a grid, perfect radio. docs/evaluation.md compares the shipped policies on more kinds '
+                      'of worlds and teams.', ''])
 
 
 def _session(path: str | Path) -> onnxruntime.InferenceSession:
