@@ -75,7 +75,7 @@ def _trained(config: TrainingConfig) -> tuple[float, float]:
         trainer = Trainer(config, folder)
         for _ in trainer.run():
             pass
-        return float('nan') if trainer.best is None else trainer.best, process_time() - started_s
+        return float('nan') if trainer.best is None else -trainer.best, process_time() - started_s
 
 
 def _peer_per_s() -> float | None:
