@@ -8,7 +8,7 @@ from marl_core.specs import HOLD
 
 
 class FallbackPolicy:
-    """Asks one policy after the other until one answers; MinPos comes last and needs nothing that could fail.
+    """Asks one policy after the other until one answers, and MinPos, which needs nothing that could fail, after them.
 
     Attributes:
         policies: in the order in which they are asked.
@@ -17,9 +17,10 @@ class FallbackPolicy:
     """
 
     def __init__(self, *policies: Policy) -> None:
-        self.policies: tuple[Policy, ...] = (*policies, MinPos())
+        self.policies = policies
         self.failures = 0
         self.last_error = ''
+        self._last_resort = MinPos()
 
     @property
     def name(self) -> str:
@@ -40,4 +41,4 @@ class FallbackPolicy:
                 return choice
             self.last_error = f'policy {policy.name} chose {choice}, which is no candidate'
         self.failures += 1
-        return HOLD
+        return self._last_resort.choose(observation)
