@@ -175,11 +175,8 @@ class MapNode(Node):
     def _judge(self) -> None:
         now_s = self._now_s
         statuses = [mate.status for mate in self.communicator.teammates(now_s)]
-        changes = self.trust.update(self.replica, statuses, None, now_s)
-        for robot, before, after in changes:
+        for robot, before, after in self.trust.update(self.replica, statuses, None, now_s):
             self.get_logger().warning(f'{robot} was {before}, is now {after.standing}: {after.reason}')
-        if changes:
-            self._save()
 
     def _on_set_trust(self, request: SetTrust.Request, response: SetTrust.Response) -> SetTrust.Response:
         return obey(self.trust, self.replica, request, response)
