@@ -138,7 +138,7 @@ class Context:
             if bases.is_marked:
                 _code_marks(coder, data, marks)
             contents, is_held = bases.contents(around, marks)
-        held = contents[:len(tiles)].copy()
+        held = contents[:len(tiles)].copy() if self.graded else contents
         way = np.clip(tiles * TILE + TILE // 2 - place, -FURTHEST, FURTHEST)
         order = np.argsort(np.sum(way * way, axis=1), kind='stable')
         if not _code_cells(coder, data, order, slots, contents, is_held, tiles * TILE - place, classes,

@@ -17,8 +17,10 @@ def _exploration(agents: Mapping[str, Any] | None = None, **options: Any) -> Par
 
 
 def _host(agents: Mapping[str, Any] | None) -> Any:
+    if agents is None:
+        return None
     from sim.agent_host import AgentHost, AgentHostConfig
-    return None if agents is None else AgentHost(from_mapping(AgentHostConfig, agents, 'agents'))
+    return AgentHost(from_mapping(AgentHostConfig, agents, 'agents'))
 
 
 def _exploration_in(worlds: Sequence[str], speckle_m2: float = 0.5, agents: Mapping[str, Any] | None = None,
