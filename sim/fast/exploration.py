@@ -94,7 +94,7 @@ class FastExploration:
         self.config = config or FastConfig()
         self.observations, self._batch = _batch(robots, sensor_range_m)
         self.candidate_cells = self._batch.cells
-        self._terrain = _terrain(grid, sensor_range_m)
+        self._terrain = terrain_of(grid, sensor_range_m)
         self._frame = Frame(grid.resolution_m, grid.origin_x_m, grid.origin_y_m, sensor_range_m,
                             max(4, int(self.config.split_ranges * sensor_range_m / grid.resolution_m)),
                             self.config.minimum_frontier_cells)
@@ -227,7 +227,8 @@ class FastExploration:
         return int(np.count_nonzero(self.grid.free))
 
 
-def _terrain(grid: CoarseGrid, sensor_range_m: float) -> Terrain:
+def terrain_of(grid: CoarseGrid, sensor_range_m: float) -> Terrain:
+    """A grid as lidars of a range see it."""
     tree = ray_tree(sensor_range_m / grid.resolution_m)
     return Terrain(grid.free, tree.rows * np.int32(grid.free.shape[1]) + tree.cols, tree.after)
 

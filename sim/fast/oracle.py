@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from marl_core.errors import SimulationError
 from marl_core.mapping.geodesics import STRAIGHT, UNREACHED, DistanceField, descend
+from sim.fast.exploration import terrain_of
 from sim.fast.grid import CoarseGrid
-from sim.fast.rays import ray_tree
+from sim.fast.motion import Terrain
 
-WITNESSES = 1200
+WITNESSES = 2500
 """Free cells, drawn evenly, by which a plan in the making is judged."""
 MOST_VIEWPOINTS = 220
 ROUTE_CAPACITY = 160
@@ -75,7 +76,7 @@ def plan(grid: CoarseGrid, starts: NDArray[np.integer], sensor_range_m: float, c
         step_m: way between two looks [m]. iterations: of the annealing. seed: of all that is drawn.
 
     Raises:
-        SimulationError: no plan was found, which a connected grid allows only with very few iterations.
+        SimulationError: no plan was found that sees as much.
     """
     random = np.random.default_rng(seed)
     cells = np.argwhere(grid.free).astype(np.int32)
@@ -84,10 +85,9 @@ def plan(grid: CoarseGrid, starts: NDArray[np.integer], sensor_range_m: float, c
     drawn = random.choice(len(cells), min(WITNESSES, len(cells)), replace=False)
     witness_of = np.full(grid.free.size, -1, np.int32)
     witness_of[np.flatnonzero(grid.free)[drawn]] = np.arange(len(drawn))
-    tree = ray_tree(sensor_range_m / grid.resolution_m)
-    offsets = tree.rows * np.int32(grid.free.shape[1]) + tree.cols
-    sight = _sight(grid.free, offsets, tree.after, cells, witness_of, len(drawn))
-    viewpoints = _viewpoints(sight, len(drawn), random)
+    terrain = terrain_of(grid, sensor_range_m)
+    sight = _sight(terrain, cells, witness_of, len(drawn))
+    viewpoints = _viewpoints(sight, drawn, random)
     sources = np.concatenate((np.asarray(starts, np.int32), cells[viewpoints]))
     distances_m, legs = _legs(grid, sources, cells[viewpoints], sight, index_of)
     best: Plan | None = None
@@ -95,7 +95,7 @@ def plan(grid: CoarseGrid, starts: NDArray[np.integer], sensor_range_m: float, c
         needed = min(len(drawn), ceil((coverage + margin) * len(drawn)))
         routes, lengths = _first_routes(distances_m, len(starts))
         _anneal(routes, lengths, distances_m, legs, needed, missing_m, iterations, seed)
-        found = _walked(grid, starts, cells[viewpoints], routes, lengths, sensor_range_m, coverage, step_m)
+        found = _walked(grid, terrain, starts, cells[viewpoints], routes, lengths, coverage, step_m)
         if found is not None and (best is None or found.makespan_m < best.makespan_m):
             best = found
     if best is None:
@@ -104,37 +104,49 @@ def plan(grid: CoarseGrid, starts: NDArray[np.integer], sensor_range_m: float, c
 
 
 @njit(cache=True, nogil=True)
-def _sight(free: NDArray[np.bool_], offsets: NDArray[np.int32], after: NDArray[np.int32], cells: NDArray[np.int32],
-           witness_of: NDArray[np.int32], witnesses: int) -> NDArray[np.uint64]:
+def _look(terrain: Terrain, row: int, col: int, cells: NDArray[np.int64]) -> int:
+    """Write which free cells are seen from one, itself first, as flat indices; returns how many."""
+    free, here = terrain.free.reshape(-1), row * terrain.free.shape[1] + col
+    cell, node, count = here, -1, 0
+    while True:
+        if free[cell]:
+            cells[count] = cell
+            count += 1
+            node += 1
+        else:
+            node = terrain.after[node]
+        if node >= terrain.after.size:
+            return count
+        cell = here + terrain.offsets[node]
+
+
+@njit(cache=True, nogil=True)
+def _sight(terrain: Terrain, cells: NDArray[np.int32], witness_of: NDArray[np.int32],
+           witnesses: int) -> NDArray[np.uint64]:
     """Which witnesses are seen from each cell, as bits. Shape: (cells, words)."""
     seen = np.zeros((cells.shape[0], (witnesses + 63) // 64), np.uint64)
-    flat = free.reshape(-1)
+    in_sight = np.empty(terrain.after.size + 1, np.int64)
     for i in range(cells.shape[0]):
-        here = cells[i, 0] * free.shape[1] + cells[i, 1]
-        cell, node = here, -1
-        while True:
-            if flat[cell]:
-                k = witness_of[cell]
-                if k >= 0:
-                    seen[i, k >> 6] |= np.uint64(1) << np.uint64(k & 63)
-                node += 1
-            else:
-                node = after[node]
-            if node >= after.size:
-                break
-            cell = here + offsets[node]
+        for j in range(_look(terrain, cells[i, 0], cells[i, 1], in_sight)):
+            k = witness_of[in_sight[j]]
+            if k >= 0:
+                seen[i, k >> 6] |= np.uint64(1) << np.uint64(k & 63)
     return seen
 
 
-def _viewpoints(sight: NDArray[np.uint64], witnesses: int, random: np.random.Generator) -> NDArray[np.intp]:
-    """A greedy set cover of the witnesses, and as many free cells again. Indices of free cells. Shape: (K,)."""
-    sample = random.choice(len(sight), min(len(sight), 1500), replace=False)
+def _viewpoints(sight: NDArray[np.uint64], witnesses: NDArray[np.intp],
+                random: np.random.Generator) -> NDArray[np.intp]:
+    """A greedy set cover of the witnesses, and as many other cells again. Indices of free cells. Shape: (K,).
+
+    Chosen among the witnesses themselves, who at least see each other where nobody else looks, and some more.
+    """
+    sample = np.unique(np.concatenate((witnesses, random.choice(len(sight), min(len(sight), 300), replace=False))))
     bits = np.unpackbits(sight[sample].view(np.uint8), axis=1, bitorder='little').astype(bool)
     left, chosen = np.ones(bits.shape[1], bool), []
     while len(chosen) < MOST_VIEWPOINTS // 2:
         gains = (bits & left).sum(axis=1)
         k = int(gains.argmax())
-        if gains[k] < max(1, witnesses // 1000):
+        if not gains[k]:
             break
         chosen.append(k)
         left &= ~bits[k]
@@ -286,8 +298,8 @@ def _change(routes: NDArray[np.int64], lengths: NDArray[np.int64], viewpoints: i
     return True
 
 
-def _walked(grid: CoarseGrid, starts: NDArray[np.integer], viewpoints: NDArray[np.int32], routes: NDArray[np.int64],
-            lengths: NDArray[np.int64], sensor_range_m: float, coverage: float, step_m: float) -> Plan | None:
+def _walked(grid: CoarseGrid, terrain: Terrain, starts: NDArray[np.integer], viewpoints: NDArray[np.int32],
+            routes: NDArray[np.int64], lengths: NDArray[np.int64], coverage: float, step_m: float) -> Plan | None:
     """Walk routes by the rules of the grid host; None if too little is seen in the end."""
     field, ways = DistanceField(grid.free.shape), []
     for robot, start in enumerate(np.asarray(starts, np.int32)):
@@ -300,35 +312,22 @@ def _walked(grid: CoarseGrid, starts: NDArray[np.integer], viewpoints: NDArray[n
         ways.append(np.concatenate(way))
     longest = max(len(way) for way in ways)
     padded = np.stack([np.concatenate((way, np.repeat(way[-1:], longest - len(way), axis=0))) for way in ways])
-    tree = ray_tree(sensor_range_m / grid.resolution_m)
-    offsets = tree.rows * np.int32(grid.free.shape[1]) + tree.cols
     needed = ceil(coverage * int(grid.free.sum()) - 1e-9)
-    steps = _steps_needed(grid.free, offsets, tree.after, padded, np.array([len(way) for way in ways]),
-                          step_m / grid.resolution_m, needed)
+    steps = _steps_needed(terrain, padded, np.array([len(way) for way in ways]), step_m / grid.resolution_m, needed)
     return None if steps < 0 else Plan(steps * step_m, tuple(ways))
 
 
 @njit(cache=True, nogil=True)
-def _steps_needed(free: NDArray[np.bool_], offsets: NDArray[np.int32], after: NDArray[np.int32],
-                  ways: NDArray[np.int32], lengths: NDArray[np.int64], step: float, needed: int) -> int:
+def _steps_needed(terrain: Terrain, ways: NDArray[np.int32], lengths: NDArray[np.int64], step: float,
+                  needed: int) -> int:
     """Steps after which all robots together have seen enough cells, -1 if never. Shape of ways: (N, L, 2)."""
-    seen = np.zeros(free.size, np.bool_)
-    at, carry = np.zeros(lengths.size, np.int64), np.zeros(lengths.size)
-    flat, cols, count, steps = free.reshape(-1), free.shape[1], 0, 0
+    seen, in_sight = np.zeros(terrain.free.size, np.bool_), np.empty(terrain.after.size + 1, np.int64)
+    at, carry, count, steps = np.zeros(lengths.size, np.int64), np.zeros(lengths.size), 0, 0
     while True:
         for robot in range(lengths.size):
-            start = ways[robot, at[robot], 0] * cols + ways[robot, at[robot], 1]
-            cell, node = start, -1
-            while True:
-                if flat[cell]:
-                    count += not seen[cell]
-                    seen[cell] = True
-                    node += 1
-                else:
-                    node = after[node]
-                if node >= after.size:
-                    break
-                cell = start + offsets[node]
+            for j in range(_look(terrain, ways[robot, at[robot], 0], ways[robot, at[robot], 1], in_sight)):
+                count += not seen[in_sight[j]]
+                seen[in_sight[j]] = True
         if count >= needed:
             return steps
         steps += 1
