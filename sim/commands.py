@@ -17,6 +17,7 @@ from marl_core.decision.policies import make_policy
 from marl_core.errors import ConfigError, TrainingError
 from models.network import CandidateNetwork
 from models.scorer import Scorer
+from sim.evaluation import comparison
 from sim.evaluation.cases import given_maps, load_evaluation
 from sim.evaluation.report import write as write_report
 from sim.evaluation.runs import Runs
@@ -85,11 +86,11 @@ def evaluate(options: argparse.Namespace) -> int:
                     bar.update(len(part))
             results[name] = evaluation.scores(episodes, options.metric)
     labels = _labels(names)
-    rows = [evaluation.compare(labels[name], labels[options.against], options.metric, results[name],
+    rows = [comparison.compare(labels[name], labels[options.against], options.metric, results[name],
                                results[options.against]) for name in names]
-    sys.stdout.write(evaluation.table(rows) + '\n')
+    sys.stdout.write(comparison.table(rows) + '\n')
     if options.output:
-        evaluation.write(options.output, rows, {
+        comparison.write(options.output, rows, {
             'episodes': options.episodes, 'first_seed': options.first, 'environment': config.environment,
             'environment_options': plain(config)['environment_options'], 'git_commit': git_commit(),
             'scores': {labels[name]: values for name, values in results.items()}})

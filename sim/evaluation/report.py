@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib import pyplot
 
-from sim.evaluation.cases import BOUND, ORACLE
+from sim.evaluation.cases import BOUND, ORACLE, CaseSet
 from sim.evaluation.runs import Runs
 from sim.evaluation.statistics import Ratio, Stratum, compare
 from sim.learning.checkpoint import git_commit
@@ -20,52 +20,61 @@ METRICS = {'makespan_s': 'time to 99 %', 'makespan_95_s': 'time to 95 %'}
 EVERYTHING = 'all sets'
 Film = Callable[[str, str, int], tuple[list[np.ndarray], list[str]]]
 """Plays a run again: set, policy, seed -> frames and their titles."""
+Rows = dict[str, Ratio]
+"""By player; who finished nothing together with the other is left out."""
 
 
-def summary(runs: Runs) -> dict[str, dict[str, dict[str, Ratio | None]]]:
-    """Every player against the baseline: by metric, set (and all sets together), player."""
-    config = runs.config
-    players = [*config.players, ORACLE, BOUND]
-    tables: dict[str, dict[str, dict[str, Ratio | None]]] = {}
-    for metric in METRICS:
-        strata = {player: {name: Stratum(runs.values(name, player, metric),
-                                         runs.values(name, config.baseline, metric), runs.worlds(name))
-                           for name in config.sets} for player in players}
-        tables[metric] = {name: {player: compare([strata[player][name]]) for player in players}
-                          for name in config.sets}
-        tables[metric][EVERYTHING] = {player: compare(list(strata[player].values())) for player in config.players}
+def groups(sets: Mapping[str, CaseSet]) -> dict[str, list[str]]:
+    """What is looked at together: everything, sets of one team size if there are several, and each set."""
+    sizes: dict[str, list[str]] = {}
+    for name, case in sets.items():
+        sizes.setdefault(f'all sets of {case.robots} robots', []).append(name)
+    together = {EVERYTHING: list(sets)} | {what: names for what, names in sizes.items() if len(names) > 1}
+    return together | {name: [name] for name in sets}
+
+
+def relative_to(runs: Runs, other: str, players: Iterable[str], metric: str = 'makespan_s') -> dict[str, Rows]:
+    """Players against one of them, by group of the sets that both played."""
+    sets = {name: case for name, case in runs.config.sets.items() if case.oracle or other != ORACLE}
+    tables: dict[str, Rows] = {}
+    for group, names in groups(sets).items():
+        tables[group] = {}
+        for player in players:
+            row = compare([Stratum(runs.values(name, player, metric), runs.values(name, other, metric),
+                                   runs.worlds(name)) for name in names
+                           if sets[name].oracle or player not in (ORACLE, BOUND)])
+            if row is not None:
+                tables[group][player] = row
     return tables
 
 
 def write(runs: Runs, film: Film, command: str) -> Path:
     """Write report.html and report.json into the folder of the runs; returns the page."""
-    tables, folder, config = summary(runs), runs.folder, runs.config
-    content = {'command': command, 'git_commit': git_commit(), 'baseline': config.baseline,
-               'episodes': {name: case.episodes for name, case in config.sets.items()},
-               'tables': {metric: {name: {player: None if row is None else asdict(row) for player, row in rows.items()}
-                                   for name, rows in table.items()} for metric, table in tables.items()},
-               'above the known-map plan': {name: {player: None if row is None else asdict(row)
-                                                   for player, row in rows.items()}
-                                            for name, rows in above_plan(runs).items()},
-               'judged against others': {player: None if row is None else asdict(row)
-                                         for player, row in _judged(runs).items()}}
-    (folder / 'report.json').write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
+    folder, config, commit = runs.folder, runs.config, git_commit()
+    players = list(config.players)
+    tables = {f'{what}, relative to {config.baseline}':
+              relative_to(runs, config.baseline, [*players, ORACLE, BOUND], metric)
+              for metric, what in METRICS.items()}
+    first, *_ = tables.values()
+    for other in (player for player in players if player not in (config.judged, config.baseline)):
+        tables[f'time to 99 %, {config.judged} relative to {other}'] = relative_to(runs, other, [config.judged])
+    if any(case.oracle for case in config.sets.values()):
+        tables[f'time to 99 %, relative to the {ORACLE}'] = relative_to(runs, ORACLE, [*players, BOUND])
+    (folder / 'report.json').write_text(json.dumps({
+        'command': command, 'git_commit': commit,
+        'tables': {what: {group: {player: asdict(row) for player, row in rows.items()} for group, rows in table.items()}
+                   for what, table in tables.items()}}, indent=1) + '\n', encoding='utf-8')
     parts = ['<!doctype html><meta charset="utf-8"><title>Evaluation</title>', _STYLE, '<h1>Evaluation</h1>',
-             f'<p>Ratios to <b>{escape(config.baseline)}</b> over the same worlds and starts, below 1 is better; '
-             'geometric means with 95 % bootstrap intervals over worlds. <i>IQM</i> is the mean of the middle half; '
-             '<i>better</i> the part of the episodes in which the player needed less time; <i>lost</i> those that only '
-             f'the baseline finished. {escape(ORACLE)} and {escape(BOUND)} see the map and stand for what is '
-             f'possible.</p><p>Repeat: <code>{escape(command)}</code>, commit {escape(content["git_commit"])}.</p>',
-             _picture(_bars(tables['makespan_s'], config.judged)),
-             f'<h2>{escape(config.judged)} against every other, {METRICS["makespan_s"]}, all sets</h2>',
-             _table(_judged(runs))]
-    for metric, table in tables.items():
-        for name in (EVERYTHING, *config.sets):
-            rows = {player: row for player, row in table[name].items() if row is not None}
-            parts += [f'<h2>{escape(name)}: {METRICS[metric]}</h2>', _table(rows)]
-    for name, rows in above_plan(runs).items():
-        parts += [f'<h2>{escape(name)}: {METRICS["makespan_s"]} relative to the plan that knows the map</h2>',
-                  _table(rows)]
+             '<p>Ratios over the same worlds and starts, below 1 is better; geometric means with 95 % bootstrap '
+             'intervals over worlds. <i>IQM</i> is the mean of the middle half; <i>better</i> the part of the episodes '
+             'in which the player needed less time; <i>lost</i> those that only the other one finished. '
+             f'{escape(ORACLE)} and {escape(BOUND)} see the map and stand for what is possible.</p>'
+             f'<p>Repeat: <code>{escape(command)}</code>, commit {escape(commit)}.</p>',
+             _picture(_bars(first, config.judged))]
+    for what, table in tables.items():
+        parts.append(f'<h2>{escape(what)}</h2>')
+        for group, rows in table.items():
+            parts += [f'<h3>{escape(group)}</h3>', _table(rows)]
     for name in config.sets:
         parts += _replays(runs, name, film)
     page = folder / 'report.html'
@@ -73,39 +82,19 @@ def write(runs: Runs, film: Film, command: str) -> Path:
     return page
 
 
-def above_plan(runs: Runs) -> dict[str, dict[str, Ratio | None]]:
-    """Every player against the plan that knows the map, in each set that has one."""
-    return {name: {player: compare([Stratum(runs.values(name, player, 'makespan_s'),
-                                            runs.values(name, ORACLE, 'makespan_s'), runs.worlds(name))])
-                   for player in (*runs.config.players, BOUND)}
-            for name, case in runs.config.sets.items() if case.oracle}
-
-
-def _judged(runs: Runs) -> dict[str, Ratio | None]:
-    """The judged policy against each other one, over all sets."""
-    judged = runs.config.judged
-    return {other: compare([Stratum(runs.values(name, judged, 'makespan_s'), runs.values(name, other, 'makespan_s'),
-                                    runs.worlds(name)) for name in runs.config.sets])
-            for other in runs.config.players if other != judged}
-
-
-def _table(rows: Mapping[str, Ratio | None]) -> str:
+def _table(rows: Rows) -> str:
     lines = ['<table><tr><th>player<th>ratio<th>IQM<th>better<th>episodes<th>lost<th>won</tr>']
-    for player, row in rows.items():
-        if row is not None:
-            lines.append(f'<tr><td>{escape(player)}<td>{row.mean}<td>{row.iqm}<td>{row.better}<td>{row.episodes}'
-                         f'<td>{row.lost}<td>{row.won}</tr>')
+    lines += [f'<tr><td>{escape(player)}<td>{row.mean}<td>{row.iqm}<td>{row.better}<td>{row.episodes}'
+              f'<td>{row.lost}<td>{row.won}</tr>' for player, row in rows.items()]
     return '\n'.join([*lines, '</table>'])
 
 
-def _bars(table: Mapping[str, Mapping[str, Ratio | None]], judged: str) -> pyplot.Figure:
-    """Ratios of every player in every set."""
+def _bars(table: Mapping[str, Rows], judged: str) -> pyplot.Figure:
+    """Ratios of every player in every group."""
     figure, axes = pyplot.subplots(figsize=(11, 1.2 + 0.7 * len(table)))
-    players = [player for player in next(iter(table.values())) if player != BOUND]
+    players = [player for player in table[EVERYTHING] if player != BOUND]
     for place, player in enumerate(players):
-        shown = [(row, rows[player]) for row, rows in enumerate(table.values()) if rows.get(player) is not None]
-        if not shown:
-            continue
+        shown = [(row, rows[player]) for row, rows in enumerate(table.values()) if player in rows]
         values = np.array([[ratio.mean.value, ratio.mean.low, ratio.mean.high] for _, ratio in shown])
         axes.errorbar(values[:, 0], [row + 0.7 * (place / len(players) - 0.5) for row, _ in shown],
                       xerr=[values[:, 0] - values[:, 1], values[:, 2] - values[:, 0]], fmt='o',

@@ -74,8 +74,9 @@ class Runs:
 
     def play(self, processes: int) -> Iterator[int]:
         """Play what is missing; yields how many runs were added."""
+        missing = self.missing
         for name, source in self.sources.items():
-            players = {player: seeds for (of, player), seeds in self.missing.items() if of == name}
+            players = {player: seeds for (of, player), seeds in missing.items() if of == name}
             planned = sorted({*players.pop(ORACLE, []), *players.pop(BOUND, [])})
             if players:
                 with Processes(source, processes) as playing:

@@ -1,14 +1,28 @@
 """Paired comparison with intervals. Worlds are what is drawn, so whole worlds are resampled, within their sets."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.learning.evaluation import Estimate, interquartile_mean
-
 SAMPLES = 2000
+"""Bootstrap resamples."""
+
+Part = tuple[NDArray[np.float64], NDArray[np.int64]]
+"""Values of a set, and the world of each. Shapes: (E,), (E,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f'{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]'
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,34 +52,45 @@ class Stratum:
     worlds: Sequence[int]
 
 
-def compare(strata: Sequence[Stratum], seed: int = 0) -> Ratio | None:
-    """Stratified cluster bootstrap (Davison and Hinkley 1997, 3.8) of the ratios ours / theirs; sets count by episodes.
+def compare(strata: Sequence[Stratum], samples: int = SAMPLES) -> Ratio | None:
+    """Ratios ours / theirs of all sets together; sets count by their episodes.
 
     Returns:
         None if no episode was finished by both.
     """
-    logs, clusters, lost, won = [], [], 0, 0
+    parts, lost, won = [], 0, 0
     for stratum in strata:
         pairs = np.array([stratum.ours, stratum.theirs], np.float64)
         is_done = np.isfinite(pairs) & (pairs > 0.0)
         both = is_done.all(axis=0)
         lost += int((is_done[1] & ~is_done[0]).sum())
         won += int((is_done[0] & ~is_done[1]).sum())
-        logs.append(np.log(pairs[0, both] / pairs[1, both]))
-        clusters.append(np.asarray(stratum.worlds)[both])
-    values = np.concatenate(logs) if logs else np.empty(0)
-    if not values.size:
+        parts.append((np.log(pairs[0, both] / pairs[1, both]), np.asarray(stratum.worlds)[both]))
+    episodes = sum(values.size for values, _ in parts)
+    if not episodes:
         return None
+    mean, iqm, better = estimate(parts, (
+        lambda logs: np.exp(logs.mean()), lambda logs: np.exp(interquartile_mean(logs)),
+        lambda logs: (logs < 0.0).mean() + 0.5 * (logs == 0.0).mean()), samples)
+    return Ratio(mean, iqm, better, episodes, lost, won)
+
+
+def estimate(parts: Sequence[Part], statistics: Sequence[Callable[[NDArray[np.float64]], float]],
+             samples: int = SAMPLES, seed: int = 0) -> list[Estimate]:
+    """Statistics of all values, with stratified cluster bootstrap intervals (Davison and Hinkley 1997, 3.8)."""
     random = np.random.default_rng(seed)
-    draws = [np.concatenate([_resampled(part, worlds, random) for part, worlds in zip(logs, clusters, strict=True)])
-             for _ in range(SAMPLES)]
+    draws = [np.concatenate([_resampled(values, worlds, random) for values, worlds in parts]) for _ in range(samples)]
+    values = np.concatenate([values for values, _ in parts])
+    return [Estimate(float(statistic(values)), *map(float, np.quantile([statistic(draw) for draw in draws],
+                                                                       (0.025, 0.975)))) for statistic in statistics]
 
-    def estimate(statistic) -> Estimate:  # noqa: ANN001 (a local function of an array)
-        spread = np.quantile([statistic(draw) for draw in draws], (0.025, 0.975))
-        return Estimate(float(statistic(values)), *map(float, spread))
 
-    return Ratio(estimate(lambda part: np.exp(part.mean())), estimate(lambda part: np.exp(interquartile_mean(part))),
-                 estimate(lambda part: (part < 0.0).mean() + 0.5 * (part == 0.0).mean()), len(values), lost, won)
+def interquartile_mean(values: NDArray) -> NDArray:
+    """Mean of the middle half along the last axis."""
+    ordered = np.sort(values, axis=-1)
+    count = ordered.shape[-1]
+    cut = count // 4
+    return ordered[..., cut:count - cut].mean(axis=-1)
 
 
 def _resampled(values: NDArray[np.float64], worlds: NDArray[np.int64], random: np.random.Generator) -> NDArray:

@@ -6,7 +6,8 @@ import pytest
 
 from marl_core.errors import ConfigError, TrainingError
 from sim.__main__ import main
-from sim.evaluation.cases import BOUND, ORACLE, given_maps, load_evaluation
+from sim.evaluation.cases import BOUND, ORACLE, CaseSet, given_maps, load_evaluation
+from sim.evaluation.report import groups
 from sim.evaluation.runs import Runs
 
 SETS = """
@@ -34,12 +35,21 @@ def test_page_has_every_player_and_pictures(folder):
     assert page.count('data:image/png') == 1 + 2 * 3
     assert str(folder / 'sets.yaml') in page
     report = json.loads((folder / 'out' / 'report.json').read_text())
-    small = report['tables']['makespan_s']['small']
+    tables = report['tables']
+    small = tables['time to 99 %, relative to burgard']['small']
     assert small['burgard']['mean'] == {'value': 1.0, 'low': 1.0, 'high': 1.0}
     assert small['nearest']['episodes'] + small['nearest']['lost'] == 3
     assert small[BOUND]['mean']['value'] < small[ORACLE]['mean']['value'] < 1.0
-    assert report['above the known-map plan']['small']['burgard']['mean']['value'] > 1.0
-    assert set(report['judged against others']) == {'nearest', 'burgard', 'minpos', 'hungarian', 'voronoi', 'mtsp'}
+    assert tables['time to 99 %, relative to the known-map plan']['small']['burgard']['mean']['value'] > 1.0
+    against = [tables[f'time to 99 %, scorer relative to {other}']['all sets']['scorer']['episodes']
+               for other in ('minpos', 'hungarian', 'voronoi', 'mtsp')]
+    assert against == [4] * 4
+
+
+def test_sets_of_one_team_size_are_also_looked_at_together():
+    sets = {name: CaseSet(robots, 1) for name, robots in (('a', 4), ('b', 2), ('c', 4))}
+    assert groups(sets) == {'all sets': ['a', 'b', 'c'], 'all sets of 4 robots': ['a', 'c'], 'a': ['a'], 'b': ['b'],
+                            'c': ['c']}
 
 
 def test_only_what_is_missing_is_played(folder):

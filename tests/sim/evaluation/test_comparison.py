@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from marl_core.errors import TrainingError
-from sim.learning.evaluation import compare, interquartile_mean, table, write
+from sim.evaluation.comparison import compare, table, write
+from sim.evaluation.statistics import interquartile_mean
 
 
 def test_interquartile_mean_by_hand():
