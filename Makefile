@@ -31,7 +31,7 @@ fuzz: setup $(VENV)/.fuzz  ## let strangers' bytes try each reader for FUZZ_S se
 bench: setup $(VENV)/.bench  ## measure every number that the README claims (alone on the machine)
 	$(RUN) OMP_NUM_THREADS=1 python -m benchmarks
 
-train: setup  ## tune the scorer, train the policy from nothing, evaluate both, export them (about two hours)
+train: setup  ## tune the scorer, train the policy from nothing, evaluate both, export them
 	$(RUN) python -m sim tune --config config/training/scorer.yaml --output runs/scorer
 	$(RUN) python -m sim export runs/scorer --output models/exported/scorer.onnx
 	$(RUN) python -m sim train --config config/training/coordinator.yaml --output runs/coordinator

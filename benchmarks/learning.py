@@ -3,7 +3,7 @@
 The peer is BenchMARL's MAPPO with the same network, batch, epochs and minibatches. It needs versions of its own, so it
 runs in an environment of its own, named by ``BENCHMARL_PYTHON``; without one its ratio is left out:
 
-    python -m venv benchmarl && benchmarl/bin/pip install benchmarl==1.5.2 pettingzoo==1.24.3 pygame
+    python -m venv benchmarl && benchmarl/bin/pip install torch==2.13.0 benchmarl==1.5.2 pettingzoo==1.24.3 pygame
     BENCHMARL_PYTHON=benchmarl/bin/python python -m benchmarks learning
 """
 

@@ -12,7 +12,7 @@ from marl_core.errors import MarlError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. Torch and the simulator are loaded by the command that needs them."""
     options = _parser().parse_args(arguments)
-    # Where other programs run too, threads of torch that spin while they wait make learning up to ten times slower.
+    # Where other programs run too, threads of torch that spin while they wait make learning many times slower.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     from sim import commands
     try:

@@ -17,7 +17,7 @@ from marl_nodes.running import DDS_PROFILES
 
 SIDES = 'ab'
 CONVERGED_S = 20.0
-"""All replicas hold the same so long after the last change, or after the link came back [s]; 3 to 7 were seen, and 5
+"""All replicas hold the same so long after the last change, or after the link came back [s]; 2 to 7 were seen, and 5
 to 12 while DDS gave participants up during the cut (marl_nodes/fastdds.xml) and had to find them again."""
 MEMBER = str(Path(__file__).with_name('namespace_member.py'))
 CHECKOUT = Path(__file__).parents[2]
