@@ -12,6 +12,7 @@ from typing import Any
 from marl_coordination.srv import SetTrust
 from std_msgs.msg import String
 
+from marl_core.mapping.layers import Urgency
 from marl_nodes.demo.session import RESIGN_S, SETTLE_S, Demo, DemoOptions, Stage, fleet_of, play, say
 from marl_nodes.demo.timeline import MAP, Event, default_timeline, load_timeline, require_known
 from marl_nodes.faults import FaultState
@@ -20,9 +21,11 @@ from marl_nodes.qos import LATCHED
 RIGHT_F1 = 0.95
 """Walls of a map that is right agree with those of the world at least so well. Without faults it is 0.99 and more;
 one liar among four made it 0.84 while it was believed."""
-AGREED_S = 30.0
-"""All replicas must hold the same so long after the last change [s; simulated]. Small changes of what others know
-wait 5 s for company, and what a node says about itself is up to 1 s old."""
+AGREED_S = 40.0
+"""All replicas must hold the same, and have held it for HOLDS_S, so long after the last change [s; simulated]."""
+HOLDS_S = Urgency().hold_s + 3.0
+"""Replicas agree once they hold the same and have not changed for so long [s; simulated]: small changes that a robot
+has already made wait ``hold_s`` for company before it publishes them, and what a node says of itself is 1 s old."""
 LOOK_PERIOD_S = 1.0
 """Time between two comparisons of the map with the world [s; wall clock]."""
 
@@ -61,6 +64,7 @@ class Chaos(Demo):
         self._accuracy: list[tuple[float, float]] = []
         self._looked_s = self._last_s = 0.0
         self._still_s: float | None = None
+        self._held: tuple[frozenset[str], float] = frozenset(), 0.0
         self._faults = self._monitor.create_publisher(String, f'{self._fleet.namespace}/faults', LATCHED)
         self._trust = self._monitor.create_client(SetTrust, '/map/set_trust')
 
@@ -111,9 +115,13 @@ class Chaos(Demo):
         time_s = self._monitor.time_s
         if self._still_s is not None:
             disagreement = self._disagreement()
-            if not disagreement and time_s - self._still_s >= SETTLE_S:
+            hashes = frozenset(replica['state_hash'] for replica in self._replicas().values())
+            if disagreement or hashes != self._held[0]:
+                self._held = hashes, time_s
+            if time_s - self._held[1] >= HOLDS_S:
                 return self.completed
-            return disagreement if time_s - self._still_s >= AGREED_S else ''
+            over = time_s - self._still_s >= AGREED_S
+            return (disagreement or 'the map still changed at the end') if over else ''
         if self._waiting or time_s - self._last_s < SETTLE_S:
             return ''
         f1 = self._accuracy[-1][1] if self._accuracy else 0.0
