@@ -21,7 +21,7 @@ class Episode:
         observations: each Shape: (S + 1, N, ...).
         states: what the critic sees, None if the environment offers none. Shape: (S + 1, ...).
         actions: int64. log_probabilities, rewards, elapsed: float32. Shape: (S, N).
-        alive: the agent decided at that step. terminated: and its task ended with it. Shape: (S, N).
+        alive: the agent took part in that step. terminated: and its task ended with it. Shape: (S, N).
         metrics: numbers of the last info, with ``return`` (mean over agents) and ``steps``.
     """
 
@@ -39,13 +39,15 @@ class Episode:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Decisions of all episodes in a row, in order of joint steps.
+    """All that agents did in some episodes in a row, in order of joint steps.
 
     Attributes:
-        observations: each Shape: (M, ...) for M decisions.
+        observations: each Shape: (M, ...).
         states: one per joint step, None without. Shape: (J, ...).
-        step: joint step of each decision, ascending. Shape: (M,).
+        step: joint step of each row, ascending. Shape: (M,).
         actions, log_probabilities, advantages, returns: Shape: (M,).
+        choosing: there was something to choose; elsewhere an agent was on its way while another decided, and its
+            action means nothing. Shape: (M,).
     """
 
     observations: dict[str, Tensor]
@@ -55,6 +57,7 @@ class Batch:
     log_probabilities: Tensor
     advantages: Tensor
     returns: Tensor
+    choosing: Tensor
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -90,23 +93,36 @@ def seen(episodes: Sequence[Episode]) -> Seen:
     return Seen(observations, states, torch.from_numpy(np.concatenate(steps)))
 
 
+def choosing(episode: Episode, action_mask: str) -> NDArray[np.bool_]:
+    """Where an agent had something to choose. Shape: (S, N).
+
+    Args:
+        action_mask: observation that marks allowed actions, '' if all always are.
+    """
+    if not action_mask:
+        return episode.alive
+    return episode.alive & episode.observations[action_mask][:-1].astype(bool).any(-1)
+
+
 def batch(episodes: Sequence[Episode], flat: Seen, values: Sequence[NDArray[np.float32]],
-          advantages: Sequence[NDArray[np.float32]]) -> Batch:
-    """Keep the rows in which an agent decided.
+          advantages: Sequence[NDArray[np.float32]], choices: Sequence[NDArray[np.bool_]]) -> Batch:
+    """Keep the rows in which an agent took part.
 
     Args:
         episodes: in the order of ``flat``. flat: from ``seen``.
         values: of each episode's observations. Shapes: (S + 1, N).
         advantages: of each episode. Shapes: (S, N).
+        choices: where agents had something to choose. Shapes: (S, N).
     """
     keep = torch.from_numpy(np.concatenate([
         np.concatenate((episode.alive, np.zeros_like(episode.alive[:1]))).ravel() for episode in episodes]))
 
-    def decided(arrays: Sequence[NDArray]) -> Tensor:
+    def present(arrays: Sequence[NDArray]) -> Tensor:
         return torch.from_numpy(np.concatenate([array[episode.alive] for array, episode in zip(arrays, episodes,
                                                                                                strict=True)]))
 
     returns = [advantage + value[:-1] for advantage, value in zip(advantages, values, strict=True)]
     return Batch({name: rows[keep] for name, rows in flat.observations.items()}, flat.states, flat.step[keep],
-                 decided([episode.actions for episode in episodes]),
-                 decided([episode.log_probabilities for episode in episodes]), decided(advantages), decided(returns))
+                 present([episode.actions for episode in episodes]),
+                 present([episode.log_probabilities for episode in episodes]), present(advantages), present(returns),
+                 present(choices))

@@ -7,30 +7,36 @@ Array = NDArray[np.float32]
 
 
 def advantages(rewards: Array, values: Array, elapsed: Array, terminated: NDArray[np.bool_],
-               alive: NDArray[np.bool_], discount: float, trace: float) -> Array:
+               alive: NDArray[np.bool_], choosing: NDArray[np.bool_], discount: float, trace: float) -> Array:
     """Advantages of a semi-Markov episode.
 
     A decision that took ``elapsed`` units of time discounts what follows by ``discount ** elapsed``, so that the
-    return does not depend on how time is cut into decisions. ``trace`` (GAE's lambda) counts decisions.
+    return does not depend on how time is cut into decisions. ``trace`` (GAE's lambda) counts decisions: a step at
+    which an agent has nothing to choose, because it is on its way while another decides, passes on all that follows.
+    So what an agent's own decisions are worth does not depend on how many steps of others lie between them.
 
     Args:
         rewards: earned by each decision. Shape: (S, N) for S joint steps of N agents.
         values: of the observations before each step and after the last. Shape: (S + 1, N).
         elapsed: how long each decision lasted. Shape: (S, N).
         terminated: the decision ended the agent's task for good: nothing follows. Shape: (S, N).
-        alive: the agent decided at that step. Shape: (S, N). An agent that is gone at the next step without
+        alive: the agent took part in that step. Shape: (S, N). An agent that is gone at the next step without
             having terminated was cut off, and its last value stands for what would have followed.
+        choosing: it had something to choose at that step. Shape: (S, N).
         discount: per unit of time, 0..1. trace: 0..1.
 
     Returns:
-        Advantages, 0 where an agent did not decide. Shape: (S, N).
+        Advantages, 0 where an agent is gone. Shape: (S, N).
     """
     result = np.zeros_like(rewards, dtype=np.float32)
     following = np.zeros(rewards.shape[1], dtype=np.float32)
+    passed = np.where(choosing, np.float32(trace), np.float32(1.0))
     for step in range(rewards.shape[0] - 1, -1, -1):
         worth = np.where(terminated[step], 0.0, discount ** elapsed[step])
         surprise = rewards[step] + worth * values[step + 1] - values[step]
-        following = np.where(alive[step], surprise + worth * trace * following, 0.0).astype(np.float32)
+        if step + 1 < rewards.shape[0]:
+            surprise = surprise + worth * passed[step + 1] * following
+        following = np.where(alive[step], surprise, 0.0).astype(np.float32)
         result[step] = following
     return result
 

@@ -20,7 +20,7 @@ from sim.learning.critic import Critic, ValueNorm
 FORBIDDEN = -1e9
 
 Part = tuple[Tensor, Tensor, Tensor]
-"""A minibatch: its decisions, the joint steps among them, and each decision's place in the latter."""
+"""A minibatch: its rows, the joint steps among them, and each row's place in the latter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +97,12 @@ class Mappo:
                 group['lr'] = base * rate
         batch, explained = self._batch(episodes)
         self.value_norm.update(batch.returns)
-        numbers = {'critic/explained_variance': explained, 'batch/decisions': float(len(batch)),
+        numbers = {'critic/explained_variance': explained, 'batch/decisions': float(batch.choosing.sum()),
                    'critic/return_mean': float(batch.returns.mean())}
         critic_parts = [self._minibatches(batch) for _ in range(self.config.critic_epochs)]
         actor_parts = [self._minibatches(batch) for _ in range(0 if critic_only else self.config.epochs)]
         critic_numbers = self.critic_thread.submit(self._improve_critic, batch, critic_parts)
-        if actor_parts:
+        if actor_parts and bool(batch.choosing.any()):
             numbers |= self._improve_actor(batch, actor_parts)
         return numbers | critic_numbers.result()
 
@@ -116,10 +116,11 @@ class Mappo:
         sizes = [(episode.actions.shape[0] + 1, episode.actions.shape[1]) for episode in episodes]
         edges = np.cumsum([rows * agents for rows, agents in sizes])[:-1]
         values = [part.reshape(size) for part, size in zip(np.split(predicted, edges), sizes, strict=True)]
-        estimated = [gae.advantages(episode.rewards, value, episode.elapsed, episode.terminated, episode.alive,
+        choices = [buffer.choosing(episode, self.action_mask) for episode in episodes]
+        estimated = [gae.advantages(episode.rewards, value, episode.elapsed, episode.terminated, episode.alive, choice,
                                     self.config.discount, self.config.trace)
-                     for episode, value in zip(episodes, values, strict=True)]
-        batch = buffer.batch(episodes, flat, values, estimated)
+                     for episode, value, choice in zip(episodes, values, choices, strict=True)]
+        batch = buffer.batch(episodes, flat, values, estimated, choices)
         left = float(batch.advantages.var() / (batch.returns.var() + 1e-8))
         return batch, 1.0 - left
 
@@ -136,12 +137,16 @@ class Mappo:
         return {'critic/loss': float(np.mean(losses))}
 
     def _improve_actor(self, batch: Batch, epochs: list[list[Part]]) -> dict[str, float]:
-        scaled = torch.from_numpy(gae.standardised(batch.advantages.numpy(), self.config.advantage_limit,
-                                                   self.config.robust_scale))
+        scaled = torch.zeros_like(batch.advantages)
+        scaled[batch.choosing] = torch.from_numpy(gae.standardised(
+            batch.advantages[batch.choosing].numpy(), self.config.advantage_limit, self.config.robust_scale))
         sums: dict[str, list[float]] = {}
         moved = 0.0
         for parts in epochs:
-            for rows, _, _ in parts:
+            for present, _, _ in parts:
+                rows = present[batch.choosing[present]]
+                if not len(rows):
+                    continue
                 loss, numbers = self._actor_loss(batch, rows, scaled)
                 moved = numbers['actor/divergence']
                 if 0 < self.config.target_divergence < moved:

@@ -72,6 +72,28 @@ class Matching(ParallelEnv):
         return result
 
 
+class Turns(Matching):
+    """Only one agent is asked at a time: the other has nothing to choose, and is rewarded for nothing."""
+
+    def step(self, actions):
+        idle = actions.keys() - {self._asked()}
+        observations, rewards, *rest = super().step(actions)
+        return observations, rewards | dict.fromkeys(idle, 0.0), *rest
+
+    def _asked(self):
+        return 'first' if self.steps in (0, 2) else 'second'
+
+    def _observations(self):
+        result = super()._observations()
+        for agent, seen in result.items():
+            seen['action_mask'][:] = agent == self._asked()
+        return result
+
+    def _draw(self):
+        super()._draw()
+        self.forbidden = dict.fromkeys(self.possible_agents, -1)
+
+
 class Broken(Matching):
     """Breaks its word from a given step on."""
 

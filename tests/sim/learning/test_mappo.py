@@ -1,12 +1,62 @@
 """Parts of the algorithm, each against its definition."""
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from sim.learning.critic import Critic, CriticConfig, ValueNorm
 from sim.learning.mappo import clipped_objective, divergence, entropy, log_probabilities
+from sim.learning.rollout import Player, Ticket
+from sim.learning.trainer import build_learner, source_of
+from tests.sim.learning.test_trainer import MATCHING
+
+TURNS = replace(MATCHING, environment='tasks:Turns')
+
+
+def _played(config, learner, first=0, count=8):
+    player = Player(source_of(config))
+    tickets = [Ticket(first + number, number) for number in range(count)]
+    return player.play(player.decider(learner.actor.state_dict()), tickets)
+
+
+def _idle(episode):
+    return ~episode.observations['action_mask'][:-1].any(-1)
+
+
+def test_the_actor_does_not_learn_from_steps_without_a_choice():
+    one, other = build_learner(TURNS), build_learner(TURNS)
+    episodes = _played(TURNS, one)
+    assert sum(_idle(episode).sum() for episode in episodes) == 8 * 5
+    changed = [replace(episode, actions=np.where(_idle(episode), 3 - episode.actions, episode.actions),
+                       log_probabilities=np.where(_idle(episode), np.float32(-5), episode.log_probabilities))
+               for episode in episodes]
+    numbers, others = one.learn(episodes), other.learn(changed)
+    assert numbers == others
+    assert numbers['batch/decisions'] == 8 * 5
+    for name, weights in one.actor.state_dict().items():
+        assert torch.equal(weights, other.actor.state_dict()[name])
+
+
+def test_the_critic_learns_from_steps_without_a_choice():
+    learner = build_learner(TURNS)
+    before = {name: weights.clone() for name, weights in learner.state_dict()['critic'].items()}
+    actor = {name: weights.clone() for name, weights in learner.actor.state_dict().items()}
+    episodes = [replace(episode, observations=episode.observations | {
+        'action_mask': np.zeros_like(episode.observations['action_mask'])}) for episode in _played(TURNS, learner)]
+    assert 'actor/gain' not in learner.learn(episodes)
+    assert not all(torch.equal(weights, before[name]) for name, weights in learner.critic.state_dict().items())
+    assert all(torch.equal(weights, actor[name]) for name, weights in learner.actor.state_dict().items())
+
+
+def test_decisions_in_turns_are_learnt():
+    learner = build_learner(TURNS)
+    for number in range(30):
+        learner.learn(_played(TURNS, learner, 16 * number, 16))
+    logits = learner.actor({'observation': torch.eye(4)})
+    assert logits.argmax(-1).tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(('ratio', 'advantage', 'sign'), [
