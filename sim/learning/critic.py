@@ -13,10 +13,13 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True)
 class CriticConfig:
-    """Size of the critic."""
+    """Size of the critic, and what it sees."""
 
     width: int = 64
     channels: int = 16
+    central: bool = True
+    """See the environment's state, if it has one. False: a local critic, on each agent's own observation alone, which
+    makes the algorithm independent PPO (IPPO)."""
 
 
 class Critic(nn.Module):
@@ -36,7 +39,7 @@ class Critic(nn.Module):
             elif len(shape) <= 1:
                 self.plain.append(name)
                 size += shape[0] if shape else 1
-        self.state = _state_network(state_shape, config)
+        self.state = _state_network(state_shape if config.central else None, config)
         size += config.width if self.state is not None else 0
         self.value = nn.Sequential(nn.Linear(size, config.width), nn.ReLU(), nn.Linear(config.width, config.width),
                                    nn.ReLU(), nn.Linear(config.width, 1))
@@ -46,7 +49,8 @@ class Critic(nn.Module):
 
         Args:
             observation: each Shape: (M, ...). Square tables (distances among rows) are left out.
-            states: one per joint step, which all agents of that step share. Shape: (J, ...).
+            states: one per joint step, which all agents of that step share; a local critic ignores them.
+                Shape: (J, ...).
             step: which state belongs to each decision. Shape: (M,).
 
         Returns:

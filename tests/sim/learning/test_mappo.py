@@ -120,6 +120,27 @@ def test_critic_tells_states_apart_and_lends_one_state_to_all_agents_of_a_step()
     assert values[0] != values[2]
 
 
+def test_a_local_critic_sees_its_own_observation_alone():
+    torch.manual_seed(0)
+    local = Critic({'observation': (3,)}, (7,), CriticConfig(central=False))
+    observation = {'observation': torch.rand(2, 3)}
+    values = local(observation, torch.zeros(1, 7), torch.tensor([0, 0]))
+    assert torch.equal(values, local(observation, torch.rand(1, 7), torch.tensor([0, 0])))
+    assert values[0] != values[1]
+    torch.manual_seed(0)  # nothing is left of the state: these are the weights of a critic where there is none
+    for one, other in zip(local.parameters(), Critic({'observation': (3,)}, None).parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_local_critic_is_a_setting():
+    config = replace(TURNS, critic=CriticConfig(central=False))
+    learner = build_learner(config)
+    episodes = _played(config, learner)
+    other = build_learner(config)
+    assert learner.learn(episodes) == other.learn([replace(episode, states=1 - episode.states)
+                                                   for episode in episodes])
+
+
 @pytest.mark.parametrize('state_shape', [None, (7,)])
 def test_critic_works_without_images(state_shape):
     critic = Critic({'observation': (3,)}, state_shape)
