@@ -57,6 +57,7 @@ def _add_tune(commands: argparse._SubParsersAction) -> None:
     tune.add_argument('--config', type=Path, default=None,
                       help='YAML with overrides of TuningConfig, see config/training/scorer.yaml')
     tune.add_argument('--output', type=Path, default=None, help='folder of the run (default: runs/ and the YAML)')
+    _add_players(tune, None)
     tune.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
                       help='override one value, e.g. --set generations=5; may be repeated')
 
@@ -79,6 +80,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
                        help='folder of the run (default: runs/ and the name of the YAML)')
     train.add_argument('--minutes', type=float, default=None,
                        help='stop after so long, with a checkpoint; the same command continues')
+    _add_players(train, None)
     train.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
                        help='override one value, e.g. --set mappo.actor_rate=1e-4 --set seed=2; may be repeated')
 
@@ -103,7 +105,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
                           help='explore these in turn instead of drawn ones: office:3@30x20, or map_server YAML files, '
                                'where every turn takes another start')
     evaluate.add_argument('--metric', default='makespan_s', help='default: %(default)s; also makespan_95_s, ...')
-    evaluate.add_argument('--processes', type=int, default=2, help='default: %(default)s')
+    _add_players(evaluate, 2)
     evaluate.add_argument('--output', type=Path, default=None, help='write the result as JSON, too')
 
 
@@ -119,7 +121,15 @@ def _add_report(commands: argparse._SubParsersAction) -> None:
     report.add_argument('--maps', nargs='*', default=[], metavar='NAME=GLOB',
                         help='map_server YAML files for the sets that name such maps')
     report.add_argument('--output', type=Path, default=Path('runs/report'), help='folder (default: %(default)s)')
-    report.add_argument('--processes', type=int, default=2, help='default: %(default)s')
+    _add_players(report, 2)
+
+
+def _add_players(command: argparse.ArgumentParser, processes: int | None) -> None:
+    command.add_argument('--processes', type=int, default=processes,
+                         help=f'that play (default: {processes or "as configured"})')
+    command.add_argument('--engine', default='processes',
+                         help='processes (of this machine, the default), or ray: of the Ray cluster at $RAY_ADDRESS or '
+                              'that runs on this machine, else of one that is started for it; results are the same')
 
 
 def _add_export(commands: argparse._SubParsersAction) -> None:

@@ -25,16 +25,17 @@ from sim.learning import curves, evaluation
 from sim.learning import export as exporting
 from sim.learning.checkpoint import git_commit
 from sim.learning.environments import make_environment
-from sim.learning.rollout import Decide, Player, Plays, Processes, Source, Ticket
+from sim.learning.players import make_players
+from sim.learning.rollout import Decide, Player, Plays, Source, Ticket
 from sim.learning.trainer import Trainer, TrainingConfig, load_actor, plain, source_of
 from sim.learning.tuning import Tuner, TuningConfig
 
 
 def train(options: argparse.Namespace) -> int:
     """Train, showing progress and the newest held-back score."""
-    config = _configured(options.config, options.set)
+    config = _configured(options.config, _with_processes(options))
     folder = options.output or Path('runs') / (options.config.stem if options.config else 'default')
-    trainer = Trainer(config, folder)
+    trainer = Trainer(config, folder, options.engine)
     held_back = ''
     with tqdm(total=config.iterations, initial=trainer.iteration, unit='it', desc=str(folder)) as bar:
         for numbers in trainer.run(options.minutes):
@@ -51,9 +52,9 @@ def train(options: argparse.Namespace) -> int:
 def tune(options: argparse.Namespace) -> int:
     """Tune a scorer's weights, showing progress and the newest held-back score."""
     values = read_yaml(options.config) if options.config else {}
-    config = from_mapping(TuningConfig, _assigned(values, options.set), str(options.config or '--set'))
+    config = from_mapping(TuningConfig, _assigned(values, _with_processes(options)), str(options.config or '--set'))
     folder = options.output or Path('runs') / (options.config.stem if options.config else 'scorer')
-    tuner = Tuner(config, folder)
+    tuner = Tuner(config, folder, options.engine)
     held_back = ''
     with tqdm(total=config.generations, initial=tuner.generation, unit='generation', desc=str(folder)) as bar:
         for numbers in tuner.run():
@@ -78,7 +79,7 @@ def evaluate(options: argparse.Namespace) -> int:
     results: dict[str, list[float]] = {}
     with tqdm(total=len(names) * len(tickets), unit='episode') as bar:
         for name, (plays, source) in known.items():
-            with Processes(source, options.processes) as players:
+            with make_players(options.engine, source, options.processes) as players:
                 episodes = []
                 for start in range(0, len(tickets), 16 * options.processes):
                     part = tickets[start:start + 16 * options.processes]
@@ -105,7 +106,7 @@ def report(options: argparse.Namespace) -> int:
     runs = Runs(config, given_maps(options.maps), options.output)
     total = sum(map(len, runs.missing.values()))
     with tqdm(total=total, unit='run', desc=str(options.output)) as bar:
-        for added in runs.play(options.processes):
+        for added in runs.play(options.processes, options.engine):
             bar.update(added)
 
     def film(name: str, policy: str, seed: int) -> tuple[list[np.ndarray], list[str]]:
@@ -159,6 +160,10 @@ def play(options: argparse.Namespace) -> int:
 def _configured(path: Path | None, assignments: list[str]) -> TrainingConfig:
     values = _assigned(read_yaml(path) if path else {}, assignments)
     return from_mapping(TrainingConfig, values, str(path or '--set'))
+
+
+def _with_processes(options: argparse.Namespace) -> list[str]:
+    return options.set + ([] if options.processes is None else [f'processes={options.processes}'])
 
 
 def _assigned(values: dict[str, Any], assignments: list[str]) -> dict[str, Any]:

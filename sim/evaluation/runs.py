@@ -2,20 +2,21 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from hashlib import sha256
 from math import isfinite, nan
-from multiprocessing import get_context
 from pathlib import Path
 
 from marl_core.errors import SimulationError, TrainingError
 from sim.evaluation.cases import BOUND, ORACLE, EvaluationConfig, source_of
 from sim.fast.oracle import lower_bound_m, plan
 from sim.learning.environments import make_environment
-from sim.learning.rollout import Processes, Source, Ticket
+from sim.learning.players import DEFAULT_ENGINE, Players, make_players
+from sim.learning.rollout import Source, Ticket
 
 COMPLETE = 0.99
-_CHUNK = 16
+_CHUNK, _PLANS = 16, 4
+"""Episodes and plans per process between two writes."""
 
 Key = tuple[str, str, int]
 """Set, player, seed."""
@@ -72,31 +73,38 @@ class Runs:
                     left[name, player] = open_seeds
         return left
 
-    def play(self, processes: int) -> Iterator[int]:
-        """Play what is missing; yields how many runs were added."""
+    def play(self, processes: int, engine: str = DEFAULT_ENGINE) -> Iterator[int]:
+        """Play what is missing; yields how many runs were added.
+
+        Args:
+            processes: that play. engine: who plays, see ``make_players``.
+        """
         missing = self.missing
         for name, source in self.sources.items():
             players = {player: seeds for (of, player), seeds in missing.items() if of == name}
             planned = sorted({*players.pop(ORACLE, []), *players.pop(BOUND, [])})
-            if players:
-                with Processes(source, processes) as playing:
+            if players or planned:
+                with make_players(engine, source, processes) as playing:
                     for player, seeds in players.items():
                         yield from self._play(name, player, seeds, playing, _CHUNK * processes)
-            if planned:
-                with ProcessPoolExecutor(processes, get_context('spawn')) as pool:
-                    for seed, (oracle_s, bound_s) in zip(planned, pool.map(
-                            known_map_s, [source] * len(planned), planned), strict=True):
-                        self._add(name, ORACLE, seed, {'makespan_s': oracle_s})
-                        self._add(name, BOUND, seed, {'makespan_s': bound_s})
-                        yield 2
+                    yield from self._plan(name, planned, playing, _PLANS * processes)
 
-    def _play(self, name: str, player: str, seeds: list[int], playing: Processes, chunk: int) -> Iterator[int]:
+    def _play(self, name: str, player: str, seeds: list[int], playing: Players, chunk: int) -> Iterator[int]:
         for start in range(0, len(seeds), chunk):
             part = seeds[start:start + chunk]
             episodes = playing.play(self.config.players[player], [Ticket(seed, None) for seed in part], record=False)
             for seed, episode in zip(part, episodes, strict=True):
                 self._add(name, player, seed, episode.metrics)
             yield len(part)
+
+    def _plan(self, name: str, seeds: list[int], playing: Players, chunk: int) -> Iterator[int]:
+        plan_of = partial(known_map_s, self.sources[name])
+        for start in range(0, len(seeds), chunk):
+            part = seeds[start:start + chunk]
+            for seed, (oracle_s, bound_s) in zip(part, playing.map(plan_of, part), strict=True):
+                self._add(name, ORACLE, seed, {'makespan_s': oracle_s})
+                self._add(name, BOUND, seed, {'makespan_s': bound_s})
+                yield 2
 
     def _add(self, name: str, player: str, seed: int, metrics: Mapping[str, float]) -> None:
         kept = {metric: value if isfinite(value) else None for metric, value in metrics.items()}

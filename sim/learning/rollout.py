@@ -1,11 +1,7 @@
-"""Playing episodes: several environments side by side, in this process or in several."""
+"""Playing episodes: several environments side by side, so that one batch decides for all of them."""
 
-import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
@@ -34,9 +30,6 @@ Plays = Weights | str
 REFERENCE = 'reference'
 """The rule whose logits come with the observation."""
 
-PROCESS_LIVES = 3
-"""A process that dies so often at the same work is not replaced any more."""
-
 _FORBIDDEN = -1e9
 
 
@@ -51,10 +44,6 @@ class Ticket:
 
     seed: int
     draw: int | None
-
-
-Work = tuple[Plays, Sequence[Ticket], bool]
-"""What a process is told to play: by whom, what, and whether to record it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +119,7 @@ class Player:
         rows = [(game, agent) for game in games for agent in game.environment.agents]
         observations = [game.current[agent] for game, agent in rows]
         stacked = {name: np.stack([observation[name] for observation in observations]) for name in observations[0]}
-        ranks = np.array([game.names.index(agent) for game, agent in rows])
+        ranks = np.array([game.infos.get(agent, {}).get('own_rank', game.names.index(agent)) for game, agent in rows])
         logits = self.source.sharpness * decide(stacked, ranks)
         if self.source.action_mask:
             logits = np.where(stacked[self.source.action_mask].astype(bool), logits, _FORBIDDEN)
@@ -212,77 +201,6 @@ class _Running:
                        log_probabilities, rewards, elapsed, alive, terminated, metrics)
 
 
-class Processes:
-    """Plays tickets in several processes, or in this one where ``count`` is 1. Results do not depend on timing.
-
-    A process that dies is replaced and its share played again: tickets determine what happens in them.
-
-    Attributes:
-        replaced: processes that died so far.
-    """
-
-    def __init__(self, source: Source, count: int) -> None:
-        self.source = source
-        self.player = Player(source) if count == 1 else None
-        self.workers = [self._start() for _ in range(count if count > 1 else 0)]
-        self.replaced = 0
-
-    def play(self, plays: Plays, tickets: Sequence[Ticket], record: bool = True) -> list[Episode]:
-        """Play tickets, in their order; see ``Player.play``.
-
-        Raises:
-            TrainingError: a process failed, or died again and again; carries its message.
-        """
-        if self.player is not None:
-            return self.player.play(self.player.decider(plays), tickets, record)
-        share = len(self.workers)
-        works = [(plays, tickets[rank::share], record) for rank in range(share)]
-        for (_, connection), work in zip(self.workers, works, strict=True):
-            _send(connection, work)
-        parts = [self._answer(rank, work) for rank, work in enumerate(works)]
-        return [parts[number % share][number // share] for number in range(len(tickets))]
-
-    def _start(self) -> tuple[BaseProcess, Connection]:
-        context = multiprocessing.get_context('spawn')  # a forked copy of torch's thread pool would hang
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(self.source, theirs), daemon=True)
-        process.start()
-        theirs.close()
-        return process, ours
-
-    def _answer(self, rank: int, work: Work) -> list[Episode]:
-        """What a process played, or one that took its place."""
-        for _ in range(PROCESS_LIVES):
-            process, connection = self.workers[rank]
-            try:
-                answer = connection.recv()
-            except (EOFError, OSError):
-                process.join(timeout=10)
-                code = process.exitcode
-                self.replaced += 1
-                self.workers[rank] = self._start()
-                _send(self.workers[rank][1], work)
-                continue
-            if isinstance(answer, str):
-                raise TrainingError(f'rollout process {process.pid} failed: {answer}')
-            return answer
-        raise TrainingError(f'rollout processes died {PROCESS_LIVES} times at the same episodes (the last with exit '
-                            f'code {code}); is there memory for `processes` of them?')
-
-    def close(self) -> None:
-        """End the processes."""
-        for process, connection in self.workers:
-            connection.close()
-            process.join(timeout=10)
-        self.workers.clear()
-
-    def __enter__(self) -> 'Processes':
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
 def actor_logits(actor: nn.Module) -> Decide:
     """A torch actor as a function of arrays."""
     def decide(observations: dict[str, NDArray], ranks: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -295,9 +213,9 @@ def policy_logits(policy: Policy) -> Decide:
     """A policy of the robot's runtime as a function of padded arrays: all weight on what it chooses."""
     def decide(observations: dict[str, NDArray], ranks: NDArray[np.int64]) -> NDArray[np.float32]:
         logits = np.zeros(observations['candidate_mask'].shape, np.float32)
-        for row, rank in enumerate(ranks):
+        for row in np.flatnonzero(observations['candidate_mask'].any(axis=-1)):  # the others do not decide
             own = {spec.name: observations[spec.name][row] for spec in OBSERVATION}
-            logits[row, policy.choose(Observation(**own, own_rank=int(rank)))] = 1e3
+            logits[row, policy.choose(Observation(**own, own_rank=int(ranks[row])))] = 1e3
         return logits
     return decide
 
@@ -308,26 +226,6 @@ def state_of(environment: ParallelEnv) -> NDArray | None:
         return np.asarray(environment.state())
     except (NotImplementedError, AttributeError):
         return None
-
-
-def _serve(source: Source, connection: Connection) -> None:
-    torch.set_num_threads(1)
-    player = Player(source)
-    while True:
-        try:
-            plays, tickets, record = connection.recv()
-        except (EOFError, KeyboardInterrupt):
-            return
-        try:
-            connection.send(player.play(player.decider(plays), tickets, record))
-        except Exception as error:  # noqa: BLE001 - raised again in the parent, which knows what to do
-            connection.send(f'{type(error).__name__}: {error}')
-
-
-def _send(connection: Connection, work: Work) -> None:
-    """Hand out work; that its process died is found when it should answer."""
-    with suppress(OSError):
-        connection.send(work)
 
 
 def _require_spec(environment: ParallelEnv, observations: Mapping[str, Any]) -> None:

@@ -19,7 +19,8 @@ from sim.learning.actors import build_actor, observation_shapes
 from sim.learning.critic import Critic, CriticConfig
 from sim.learning.environments import make_environment
 from sim.learning.mappo import Mappo, MappoConfig
-from sim.learning.rollout import REFERENCE, Processes, Source, Ticket, state_of
+from sim.learning.players import DEFAULT_ENGINE, Players, make_players
+from sim.learning.rollout import REFERENCE, Source, Ticket, state_of
 
 ALGORITHMS = {'mappo': Mappo}
 
@@ -71,15 +72,18 @@ class TrainingConfig:
 class Trainer:
     """Runs one TrainingConfig in a folder: config.yaml, metrics.jsonl, TensorBoard events, last.ckpt, best.ckpt."""
 
-    def __init__(self, config: TrainingConfig, folder: str | Path) -> None:
+    def __init__(self, config: TrainingConfig, folder: str | Path, engine: str = DEFAULT_ENGINE) -> None:
         """Start afresh in ``folder``, or continue from its last.ckpt if there is one.
+
+        Args:
+            config, folder: see above. engine: who plays, see ``make_players``; what is learnt does not depend on it.
 
         Raises:
             TrainingError: unknown names, a damaged checkpoint, or one of another configuration.
         """
         if config.algorithm not in ALGORITHMS:
             raise TrainingError(f'unknown algorithm {config.algorithm!r}; known: {", ".join(ALGORITHMS)}')
-        self.config, self.folder = config, Path(folder)
+        self.config, self.folder, self.engine = config, Path(folder), engine
         self.learner = build_learner(config)
         self.git_commit = checkpoint.git_commit()
         self.iteration = 0
@@ -105,7 +109,7 @@ class Trainer:
         """
         started = time.monotonic()
         torch.set_num_threads(self.config.learning_threads)
-        with Processes(source_of(self.config), self.config.processes) as players, \
+        with make_players(self.engine, source_of(self.config), self.config.processes) as players, \
                 SummaryWriter(str(self.folder), purge_step=self.iteration) as board:
             while self.iteration < self.config.iterations:
                 numbers = self._iterate(players)
@@ -124,7 +128,7 @@ class Trainer:
                                'reference_metrics': self.reference_metrics, 'learner': self.learner.state_dict(),
                                'random': checkpoint.random_states(), 'git_commit': self.git_commit})
 
-    def _iterate(self, players: Processes) -> dict[str, float]:
+    def _iterate(self, players: Players) -> dict[str, float]:
         config, begun = self.config, time.monotonic()
         episodes = players.play(self.learner.actor.state_dict(), self._tickets())
         played = time.monotonic()
@@ -148,7 +152,7 @@ class Trainer:
         return [Ticket(first + number // config.episodes_per_seed, self.iteration * config.episodes + number)
                 for number in range(config.episodes)]
 
-    def _evaluate(self, players: Processes) -> dict[str, float]:
+    def _evaluate(self, players: Players) -> dict[str, float]:
         """Play held-back episodes greedily; keep the best actor so far."""
         config = self.config
         tickets = [Ticket(HELD_BACK + number, None) for number in range(config.evaluation_episodes)]

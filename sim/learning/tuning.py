@@ -18,7 +18,8 @@ from marl_core.errors import TrainingError
 from sim.learning import checkpoint, evaluation
 from sim.learning.actors import build_actor
 from sim.learning.environments import make_environment
-from sim.learning.rollout import REFERENCE, Processes, Ticket
+from sim.learning.players import DEFAULT_ENGINE, Players, make_players
+from sim.learning.rollout import REFERENCE, Ticket
 from sim.learning.trainer import HELD_BACK, TrainingConfig, plain, source_of
 
 FIRST_SEED = 1_000
@@ -60,13 +61,16 @@ class Tuner:
         generation: how many were played. held_back: log ratio of the last evaluated mean, None before the first.
     """
 
-    def __init__(self, config: TuningConfig, folder: str | Path) -> None:
+    def __init__(self, config: TuningConfig, folder: str | Path, engine: str = DEFAULT_ENGINE) -> None:
         """Start afresh, or continue from the folder's last.ckpt.
+
+        Args:
+            config, folder: see above. engine: who plays, see ``make_players``; what is found does not depend on it.
 
         Raises:
             TrainingError: a damaged checkpoint, or one of another configuration.
         """
-        self.config, self.folder = config, Path(folder)
+        self.config, self.folder, self.engine = config, Path(folder), engine
         training = config.training
         environment = make_environment(training.environment, training.environment_options)
         self.actor = build_actor(training.actor, environment, training.actor_options, config.seed)
@@ -92,7 +96,7 @@ class Tuner:
     def run(self) -> Iterator[dict[str, float]]:
         """Tune to the last generation; yields each generation's numbers and saves after it."""
         config = self.config
-        with Processes(source_of(config.training), config.processes) as players:
+        with make_players(self.engine, source_of(config.training), config.processes) as players:
             while self.generation < config.generations:
                 candidates = [self._optimiser.ask() for _ in range(config.population)]
                 first = FIRST_SEED + (config.seed * 7_919 + self.generation) * config.episodes
@@ -112,7 +116,7 @@ class Tuner:
                 self._save(self.last)
                 yield numbers
 
-    def _compare(self, players: Processes, candidates: list[NDArray[np.float64]], tickets: list[Ticket]) -> list[float]:
+    def _compare(self, players: Players, candidates: list[NDArray[np.float64]], tickets: list[Ticket]) -> list[float]:
         """Mean log ratio of each candidate's makespans to the reference rule's on the same tickets."""
         config = self.config
         theirs = players.play(REFERENCE, tickets, record=False)

@@ -10,7 +10,8 @@ import torch
 
 from marl_core.errors import TrainingError
 from sim.learning import checkpoint
-from sim.learning.rollout import REFERENCE, Player, Processes, Ticket
+from sim.learning.players import Processes
+from sim.learning.rollout import REFERENCE, Player, Ticket
 from sim.learning.trainer import Trainer, build_learner, source_of
 from tests.sim.learning.test_trainer import MATCHING
 

@@ -12,7 +12,8 @@ import torch
 from marl_core.errors import TrainingError
 from sim.learning import checkpoint, curves
 from sim.learning.mappo import MappoConfig
-from sim.learning.rollout import REFERENCE, Player, Processes, Ticket
+from sim.learning.players import Processes
+from sim.learning.rollout import REFERENCE, Player, Ticket
 from sim.learning.trainer import HELD_BACK, Trainer, TrainingConfig, build_learner, load_actor, source_of
 
 sys.path.insert(0, str(Path(__file__).parent))  # playing processes import the task by name
