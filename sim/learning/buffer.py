@@ -23,6 +23,7 @@ class Episode:
         actions: int64. log_probabilities, rewards, elapsed: float32. Shape: (S, N).
         alive: the agent took part in that step. terminated: and its task ended with it. Shape: (S, N).
         metrics: numbers of the last info, with ``return`` (mean over agents) and ``steps``.
+        potentials: for shaping, None if the environment offers none. Shape: (S + 1, N).
     """
 
     seed: int
@@ -35,6 +36,7 @@ class Episode:
     alive: NDArray[np.bool_]
     terminated: NDArray[np.bool_]
     metrics: dict[str, float]
+    potentials: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)

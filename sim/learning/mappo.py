@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -16,6 +17,7 @@ from marl_core.errors import TrainingError
 from sim.learning import buffer, gae
 from sim.learning.buffer import Batch, Episode
 from sim.learning.critic import Critic, ValueNorm
+from sim.learning.shaping import shaped
 
 FORBIDDEN = -1e9
 
@@ -58,6 +60,8 @@ class MappoConfig:
     """Scale advantages by percentiles instead of the standard deviation."""
     gradient_limit: float = 0.5
     """Largest norm of a gradient."""
+    shaping: float = 0.0
+    """Weight of potential-based shaping; needs an environment whose infos tell a ``potential``."""
 
 
 class Mappo:
@@ -87,7 +91,8 @@ class Mappo:
 
         Raises:
             TrainingError: an episode or a loss holds a number that is not finite; says which. Weights that such a
-                loss came from are of no use any more: go on from the last checkpoint.
+                loss came from are of no use any more: go on from the last checkpoint. Or shaping is asked for, and an
+                episode has no potentials.
         """
         for episode in episodes:
             _require_finite(episode)
@@ -117,12 +122,21 @@ class Mappo:
         edges = np.cumsum([rows * agents for rows, agents in sizes])[:-1]
         values = [part.reshape(size) for part, size in zip(np.split(predicted, edges), sizes, strict=True)]
         choices = [buffer.choosing(episode, self.action_mask) for episode in episodes]
-        estimated = [gae.advantages(episode.rewards, value, episode.elapsed, episode.terminated, episode.alive, choice,
-                                    self.config.discount, self.config.trace)
+        estimated = [gae.advantages(self._rewards(episode), value, episode.elapsed, episode.terminated,
+                                    episode.alive, choice, self.config.discount, self.config.trace)
                      for episode, value, choice in zip(episodes, values, choices, strict=True)]
         batch = buffer.batch(episodes, flat, values, estimated, choices)
         left = float(batch.advantages.var() / (batch.returns.var() + 1e-8))
         return batch, 1.0 - left
+
+    def _rewards(self, episode: Episode) -> NDArray[np.float32]:
+        if not self.config.shaping:
+            return episode.rewards
+        if episode.potentials is None:
+            raise TrainingError(f'shaping: {self.config.shaping:g} needs an environment whose infos tell a potential; '
+                                'this one tells none')
+        return shaped(episode.rewards, episode.potentials, episode.elapsed, episode.terminated, episode.alive,
+                      self.config.discount, self.config.shaping)
 
     def _improve_critic(self, batch: Batch, epochs: list[list[Part]]) -> dict[str, float]:
         target = self.value_norm.normalise(batch.returns)
@@ -228,8 +242,8 @@ def _require_finite(episode: Episode) -> None:
     Raises:
         TrainingError: names the array and the seed.
     """
-    arrays = {'state': episode.states, 'reward': episode.rewards, 'elapsed': episode.elapsed,
-              'log probability of an action': episode.log_probabilities,
+    arrays = {'state': episode.states, 'potential': episode.potentials, 'reward': episode.rewards,
+              'elapsed': episode.elapsed, 'log probability of an action': episode.log_probabilities,
               **{f'observation {name!r}': rows for name, rows in episode.observations.items()}}
     for name, rows in arrays.items():
         if rows is not None and rows.dtype.kind == 'f' and not np.isfinite(rows).all():

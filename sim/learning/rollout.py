@@ -150,6 +150,8 @@ class _Running:
         self.rows: list[tuple[NDArray, ...]] = []
         self.observed: list[dict[str, dict[str, NDArray]]] = []
         self.states: list[NDArray] = []
+        self.potential: dict[str, float] = {}
+        self.potentials: list[NDArray[np.float32]] = []
         self.rewards = dict.fromkeys(self.names, 0.0)
         self.over = not self.names
         self._remember()
@@ -181,6 +183,8 @@ class _Running:
     def _remember(self) -> None:
         if self.record:
             self.observed.append(dict(self.current))
+            self.potential |= {agent: info['potential'] for agent, info in self.infos.items() if 'potential' in info}
+            self.potentials.append(np.array([self.potential.get(agent, np.nan) for agent in self.names], np.float32))
             state = state_of(self.environment)
             if state is not None:
                 # Images are masks and fractions: half the precision is plenty and halves what processes exchange.
@@ -194,11 +198,12 @@ class _Running:
         columns = [np.stack(column) for column in zip(*self.rows, strict=True)]
         last = next(iter(self.infos.values()), {})
         metrics = {name: float(value) for name, value in last.items()
-                   if isinstance(value, (bool, int, float, np.number)) and name != 'elapsed'}
+                   if isinstance(value, (bool, int, float, np.number)) and name not in ('elapsed', 'potential')}
         metrics |= {'return': float(np.mean(list(self.rewards.values()))), 'steps': float(len(self.rows))}
         actions, log_probabilities, rewards, elapsed, alive, terminated = columns
         return Episode(self.ticket.seed, observations, np.stack(self.states) if self.states else None, actions,
-                       log_probabilities, rewards, elapsed, alive, terminated, metrics)
+                       log_probabilities, rewards, elapsed, alive, terminated, metrics,
+                       np.stack(self.potentials) if self.potential else None)
 
 
 def actor_logits(actor: nn.Module) -> Decide:

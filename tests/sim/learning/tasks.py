@@ -94,6 +94,19 @@ class Turns(Matching):
         self.forbidden = dict.fromkeys(self.possible_agents, -1)
 
 
+class Climbing(Matching):
+    """Every step leads one unit up, the second agent two."""
+
+    def reset(self, seed=None, options=None):
+        observations, infos = super().reset(seed, options)
+        return observations, {agent: {'potential': 0.0} for agent in infos}
+
+    def step(self, actions):
+        *rest, infos = super().step(actions)
+        return *rest, {agent: info | {'potential': self.steps * (1.0 if agent == 'first' else 2.0)}
+                       for agent, info in infos.items()}
+
+
 class Broken(Matching):
     """Breaks its word from a given step on."""
 
