@@ -70,9 +70,12 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def _converted(hint: Any, value: Any, source: str, key: str) -> Any:
-    if is_dataclass(hint):
-        return value if isinstance(value, hint) else from_mapping(hint, value, f'{source}: {key}')
     accepted = get_args(hint) if type(hint).__name__ == 'UnionType' else (hint,)
+    if value is None and type(None) in accepted:
+        return None
+    nested = next((kind for kind in accepted if is_dataclass(kind)), None)
+    if nested is not None:
+        return value if isinstance(value, nested) else from_mapping(nested, value, f'{source}: {key}')
     if float in accepted and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     plain = tuple(kind for kind in accepted if kind in (bool, int, float, str, type(None)))

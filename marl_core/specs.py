@@ -12,8 +12,8 @@ from hashlib import sha256
 VERSION = 1
 
 MAX_CANDIDATES = 32
-MAX_TEAM = 9
-"""Rows of padded arrays in training: the robot and eight teammates."""
+MAX_TEAM = 16
+"""Rows of padded arrays in training: the robot and fifteen teammates."""
 
 HOLD = -1
 """The choice to stay."""

@@ -16,7 +16,7 @@ from marl_core.errors import SimulationError
 from marl_core.specs import HOLD, MAX_CANDIDATES, MAX_TEAM, OBSERVATION, ArraySpec
 from sim.hosts import FastHost, Host
 from sim.pictures import PIXELS, Plane, colour_image, state_image
-from sim.tasks.exploration import TRAINING_SEEDS, Episode, ExplorationTask
+from sim.tasks.exploration import TRAINING_SEEDS, Episode, ExplorationTask, base_progress
 
 Observations = dict[str, dict[str, NDArray[np.generic]]]
 
@@ -27,9 +27,15 @@ class ExplorationEnv(ParallelEnv[str, dict[str, NDArray[np.generic]], int]):
     The seed of ``reset`` draws the whole episode, see ``ExplorationTask.sample``; without one a training seed is
     drawn. An action whose ``candidate_mask`` is False is replaced by the base rule's choice and counted.
 
-    The infos of every agent hold: ``elapsed`` (way since the last decision [m]), ``coverage`` [0..1],
+    An agent without a candidate has nothing to choose: where robots decide for themselves, it is on its way.
+
+    The infos of every agent hold, of the team: ``elapsed`` (way since the last decision [m]), ``coverage`` [0..1],
     ``makespan_m`` and ``makespan_s`` (when 99 % were reached, inf before), ``makespan_95_s``, ``complete``,
-    ``reference_m``, ``travelled_m`` and ``invalid_actions`` (both of this agent).
+    ``potential`` (see ``base_progress``), ``reference_m``, ``team_travelled_m``, ``least_travelled_m`` and
+    ``most_travelled_m`` (of one robot), ``team_revealed_m2`` and ``alone_m2`` (the part of it that one robot alone saw
+    between two decisions), where whole agents play ``bytes_per_robot`` and ``collisions``; and of the agent:
+    ``travelled_m``, ``revealed_m2``, ``revealed_alone_m2``, ``own_rank`` (how many of the teammates that it heard come
+    before it) and ``invalid_actions``.
 
     Attributes:
         task: draws episodes and gives rewards.
@@ -69,6 +75,7 @@ class ExplorationEnv(ParallelEnv[str, dict[str, NDArray[np.generic]], int]):
         self._action_spaces = {agent: spaces.Discrete(MAX_CANDIDATES) for agent in self.possible_agents}
         self._rng = np.random.default_rng()
         self._invalid_actions = np.zeros(0, np.int64)
+        self._revealed_m2 = np.zeros((2, 0))
 
     def observation_space(self, agent: str) -> spaces.Dict:
         """Arrays of ``specs.OBSERVATION``, padded to MAX_CANDIDATES and MAX_TEAM."""
@@ -101,6 +108,7 @@ class ExplorationEnv(ParallelEnv[str, dict[str, NDArray[np.generic]], int]):
                                   f'the environment for at most {len(self.possible_agents)}')
         self.host.reset(self.episode)
         self.agents = self.possible_agents[:self.episode.robots]
+        self._revealed_m2 = np.zeros((2, self.episode.robots))
         self._invalid_actions = np.zeros(self.episode.robots, np.int64)
         return self._observe(), self._infos(0.0)
 
@@ -117,6 +125,7 @@ class ExplorationEnv(ParallelEnv[str, dict[str, NDArray[np.generic]], int]):
         if missing:
             raise SimulationError(f'no action for {", ".join(missing)}')
         outcome = self.host.step(self._choices(actions))
+        self._revealed_m2 += outcome.revealed_m2, outcome.revealed_alone_m2
         progress = self.host.progress()
         complete = bool(np.isfinite(progress.milestones_s[-1]))
         earned = self.task.rewards(self.episode, outcome.elapsed_m, outcome.revealed_alone_m2, complete)
@@ -171,9 +180,20 @@ class ExplorationEnv(ParallelEnv[str, dict[str, NDArray[np.generic]], int]):
             'makespan_m': makespan_s * progress.elapsed_m / progress.elapsed_s if progress.elapsed_s else makespan_s,
             'makespan_95_s': float(progress.milestones_s[-2]),
             'complete': makespan_s < np.inf,
+            'potential': base_progress(progress.coverage),
             'reference_m': self.episode.reference_m,
+            'team_travelled_m': float(progress.travelled_m.sum()),
+            'least_travelled_m': float(progress.travelled_m.min()),
+            'most_travelled_m': float(progress.travelled_m.max()),
+            'team_revealed_m2': progress.coverage * self.episode.area_m2,
+            'alone_m2': float(self._revealed_m2[1].sum()),
         }
+        if progress.bytes_sent is not None:
+            shared |= {'bytes_per_robot': float(progress.bytes_sent.mean()), 'collisions': progress.collisions}
         return {agent: shared | {'travelled_m': float(progress.travelled_m[row]),
+                                 'revealed_m2': float(self._revealed_m2[0, row]),
+                                 'revealed_alone_m2': float(self._revealed_m2[1, row]),
+                                 'own_rank': int(self.host.own_ranks[row]),
                                  'invalid_actions': int(self._invalid_actions[row])}
                 for row, agent in enumerate(self.agents)}
 

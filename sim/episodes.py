@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from marl_core.decision.observation import Observation
 from marl_core.decision.policies import Policy
 from marl_core.specs import OBSERVATION
+from sim.conditions import Conditions
 from sim.fast import CoarseGrid, FastConfig, FastExploration
 from sim.worlds import World
 
@@ -51,7 +52,8 @@ class EpisodeResult:
 
 def run_episode(world: World | CoarseGrid, policy: Policy | None, robots: int = 4, seed: int = 0,
                 sensor_range_m: float = 8.0, resolution_m: float = 0.2, random_start: bool = False,
-                limit_m: float = 5000.0, config: FastConfig | None = None) -> EpisodeResult:
+                limit_m: float = 5000.0, config: FastConfig | None = None,
+                conditions: Conditions | None = None) -> EpisodeResult:
     """Play one episode on the fast host.
 
     Args:
@@ -64,6 +66,7 @@ def run_episode(world: World | CoarseGrid, policy: Policy | None, robots: int = 
         random_start: start around a random cell instead of the world's start.
         limit_m: give up after this way [m].
         config: see FastConfig.
+        conditions: what makes it hard, None: see FastExploration.
 
     Raises:
         WorldError: the world is too narrow, or has no room for the robots.
@@ -73,7 +76,7 @@ def run_episode(world: World | CoarseGrid, policy: Policy | None, robots: int = 
     grid = world if isinstance(world, CoarseGrid) else CoarseGrid.from_world(world, resolution_m)
     rng = np.random.default_rng([seed, 0x5374])
     starts = grid.clustered_starts(robots, grid.random_cell(rng) if random_start else None)
-    episode = FastExploration(grid, robots, sensor_range_m, config)
+    episode = FastExploration(grid, robots, sensor_range_m, config, conditions)
     started = perf_counter()
     episode.reset(starts, seed, limit_m)
     if policy is None:
@@ -98,7 +101,8 @@ def decide(episode: FastExploration, policy: Policy) -> NDArray[np.int64]:
 def observation_of(episode: FastExploration, robot: int) -> Observation:
     """A robot's current observation as on the robot, without padding; its arrays change with the next step."""
     arrays = episode.observations
-    sizes = {'K': int(np.count_nonzero(arrays['candidate_mask'][robot])), 'T': episode.robots}
+    sizes = {'K': int(np.count_nonzero(arrays['candidate_mask'][robot])),
+             'T': int(np.count_nonzero(arrays['team_mask'][robot]))}
     own = {spec.name: arrays[spec.name][robot][tuple(slice(sizes.get(size, size)) for size in spec.shape)]
            for spec in OBSERVATION}
-    return Observation(**own, own_rank=robot)
+    return Observation(**own, own_rank=int(episode.own_ranks[robot]))

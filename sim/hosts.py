@@ -39,6 +39,8 @@ class Progress:
         milestones_s: time at which coverage reached 0.9, 0.95 and 0.99, inf where it has not [s]. Shape: (3,).
         travelled_m: way of each robot [m]. Shape: (N,).
         out_of_time: the episode's limit is used up.
+        bytes_sent: by each robot; None where messages have no size. Shape: (N,).
+        collisions: control periods in which a robot touched something, all together; None where nothing has a body.
     """
 
     elapsed_s: float
@@ -47,6 +49,8 @@ class Progress:
     milestones_s: NDArray[np.float64]
     travelled_m: NDArray[np.float64]
     out_of_time: bool
+    bytes_sent: NDArray[np.int64] | None = None
+    collisions: int | None = None
 
 
 class Host(Protocol):
@@ -54,7 +58,15 @@ class Host(Protocol):
 
     @property
     def observations(self) -> Mapping[str, NDArray[np.generic]]:
-        """Padded arrays of ``specs.OBSERVATION`` with a leading axis of robots; overwritten by ``step``."""
+        """Padded arrays of ``specs.OBSERVATION`` with a leading axis of robots; overwritten by ``step``.
+
+        A robot that does not decide now, because it is on its way or does not work, has no candidate in its mask.
+        """
+        ...
+
+    @property
+    def own_ranks(self) -> NDArray[np.int64]:
+        """How many of the teammates that each robot heard come before it by name. Shape: (N,)."""
         ...
 
     def reset(self, episode: Episode) -> None:
@@ -113,10 +125,16 @@ class FastHost:
         """See Host."""
         return self.exploration.observations
 
+    @property
+    def own_ranks(self) -> NDArray[np.int64]:
+        """See Host."""
+        return self.exploration.own_ranks
+
     def reset(self, episode: Episode) -> None:
         """See Host."""
         grid = CoarseGrid.from_world(episode.world, episode.planning_resolution_m)
-        self._exploration = FastExploration(grid, episode.robots, episode.sensor_range_m, self.config)
+        self._exploration = FastExploration(grid, episode.robots, episode.sensor_range_m, self.config,
+                                            episode.conditions)
         self._exploration.reset(seed=episode.seed, limit_m=episode.limit_m)
 
     def step(self, choices: NDArray[np.integer]) -> Outcome:
@@ -132,4 +150,4 @@ class FastHost:
     def snapshot(self) -> Snapshot:
         """See Host."""
         played = self.exploration
-        return Snapshot(played.grid.free, played.beliefs.state[0], played.cells, played.goals)
+        return Snapshot(played.grid.free, played.known, played.cells, played.goals)

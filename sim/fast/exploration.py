@@ -1,9 +1,9 @@
 """A whole exploration episode on a coarse grid, decision by decision.
 
 Semantics: point robots walk one cell edge at a time along shortest paths over what they know to be free, and look
-around after every ``step_m``. All decide together, after ``decide_every_m`` of way, or as soon as one has arrived,
-or when a goal is no frontier any more. Under perfect communication all share one belief; a lossy radio would give
-``Fleet.belief_of`` an entry per robot and join beliefs between steps, everything else already works per belief.
+around after every ``step_m``. A robot decides after ``decide_every_m`` of way, when it has arrived, or when its goal is
+no frontier any more. Without conditions everybody knows everything at once, and all decide as soon as one has to. Under
+conditions each robot has its own belief, hears others over a radio and decides for itself; some die or join late.
 """
 
 from dataclasses import dataclass
@@ -13,15 +13,34 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from marl_core.communication.teammates import TeammatesConfig
 from marl_core.errors import SimulationError
 from marl_core.mapping.frontiers import FrontierScratch, frontier_scratch
 from marl_core.mapping.geodesics import UNREACHED, distance_scratch
 from marl_core.specs import HOLD, MAX_CANDIDATES, MAX_TEAM, Candidate, Team
+from sim.conditions import Conditions
 from sim.fast import motion
 from sim.fast.grid import CoarseGrid
-from sim.fast.motion import Beliefs, Coverage, Fleet, Pace, Terrain, advance, credit, open_window, send, sweep
+from sim.fast.motion import (
+    Beliefs,
+    Coverage,
+    Fleet,
+    Pace,
+    Terrain,
+    credit,
+    is_active,
+    note_who_decides,
+    open_window,
+    send,
+    sweep,
+    walk_all,
+)
+from sim.fast.radio import Air, Radio, exchange, quiet_air
 from sim.fast.rays import ray_tree
 from sim.fast.sight import POOL, Batch, Fields, Frame, Survey, observe_all
+
+NEVER = 2**40
+"""A step that is not reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +49,9 @@ class FastConfig:
 
     Attributes:
         step_m: way between two looks [m].
-        decide_every_m: way after which all decide again [m].
+        decide_every_m: way after which a robot decides again [m].
         recheck_after_m: way after which a goal that is no frontier any more asks for a decision [m].
+        forget_s: teammates who were not heard for longer are not planned with [s].
         milestones: coverage at which times are taken, ascending; the last one ends the episode.
         split_ranges: frontiers are cut into pieces of this many sensor ranges.
         minimum_frontier_cells: smaller frontiers wait until no other is left.
@@ -41,10 +61,16 @@ class FastConfig:
     step_m: float = 0.4
     decide_every_m: float = 2.0
     recheck_after_m: float = 0.8
+    forget_s: float = TeammatesConfig().fresh_s
     milestones: tuple[float, ...] = (0.9, 0.95, 0.99)
     split_ranges: float = 0.6
     minimum_frontier_cells: int = 2
     speed_mps: float = 0.5
+
+    @property
+    def step_s(self) -> float:
+        """Time between two looks [s]."""
+        return self.step_m / self.speed_mps
 
 
 class Outcome(NamedTuple):
@@ -74,16 +100,25 @@ class FastExploration:
         grid: what is explored.
         robots: how many explore.
         observations: current observations by the names of ``specs.OBSERVATION``, each with a leading axis of
-            robots, padded to MAX_CANDIDATES and MAX_TEAM. Overwritten by every step.
+            robots, padded to MAX_CANDIDATES and MAX_TEAM. A robot that does not decide now has no candidate in its
+            mask; the rest is what it decided on last. Overwritten by every step.
         candidate_cells: row and column of each candidate. Shape: (N, MAX_CANDIDATES, 2), int32.
+        own_ranks: how many of the teammates that a robot heard come before it. Shape: (N,), int64.
     """
 
     def __init__(self, grid: CoarseGrid, robots: int, sensor_range_m: float = 8.0,
-                 config: FastConfig | None = None) -> None:
+                 config: FastConfig | None = None, conditions: Conditions | None = None) -> None:
         """Allocate everything that episodes need; ``reset`` before the first step.
 
+        Args:
+            grid: see the attributes. robots: likewise.
+            sensor_range_m: reach of the lidars [m].
+            config: None: the defaults.
+            conditions: what makes it hard, None: everybody knows everything at once, and all decide together.
+
         Raises:
-            SimulationError: too many robots, or a sensor range below one cell.
+            SimulationError: too many robots, conditions for another number of them, a radio that chokes or doubles,
+                or a sensor range below one cell.
         """
         if not 1 <= robots <= MAX_TEAM:
             raise SimulationError(f'1 to {MAX_TEAM} robots can explore, asked for {robots}')
@@ -91,14 +126,15 @@ class FastExploration:
             raise SimulationError(f'sensor_range_m must be at least one cell ({grid.resolution_m} m), '
                                   f'got {sensor_range_m}')
         self.grid, self.robots, self.sensor_range_m = grid, robots, sensor_range_m
-        self.config = config or FastConfig()
+        self.config, self.conditions = config or FastConfig(), conditions
+        self._radio = _radio(self.config, conditions, robots, grid.resolution_m)
         self.observations, self._batch = _batch(robots, sensor_range_m)
-        self.candidate_cells = self._batch.cells
+        self.candidate_cells, self.own_ranks = self._batch.cells, self._batch.ranks
         self._terrain = terrain_of(grid, sensor_range_m)
         self._frame = Frame(grid.resolution_m, grid.origin_x_m, grid.origin_y_m, sensor_range_m,
                             max(4, int(self.config.split_ranges * sensor_range_m / grid.resolution_m)),
-                            self.config.minimum_frontier_cells)
-        self._fields = _fields(grid.free.shape, robots)
+                            self.config.minimum_frontier_cells, self.config.step_s)
+        self._fields = _fields(grid.free.shape, robots, 1 if self._radio.together else 2)
         self._scratch = (frontier_scratch(grid.free.shape), _survey(robots))
         self._seen = np.zeros((2, robots), np.int64)
         self._choices = np.zeros(robots, np.int64)
@@ -109,7 +145,7 @@ class FastExploration:
 
         Args:
             starts: free cells, None: clustered around the grid's anchor. Shape: (N, 2).
-            seed: draws the headings in the beginning.
+            seed: draws the headings in the beginning, and what the radio loses.
             limit_m: way after which nothing moves any more [m].
 
         Raises:
@@ -122,20 +158,28 @@ class FastExploration:
             raise SimulationError(f'starts must be {self.robots} free cells (row, col) of the grid')
         config = self.config
         self._pace = Pace(config.step_m / self.grid.resolution_m, round(config.decide_every_m / config.step_m),
-                          round(config.recheck_after_m / config.step_m), max(1, round(limit_m / config.step_m)))
+                          round(config.recheck_after_m / config.step_m), self._radio.together,
+                          max(1, round(limit_m / config.step_m)))
         headings = np.random.default_rng(seed).uniform(-np.pi, np.pi, self.robots)
-        self.beliefs, self._coverage, self._fleet = _episode(self.grid, cells, headings, config.milestones)
+        self._radio = self._radio._replace(seed=seed)
+        self._air = quiet_air(self._radio, self.robots)
+        self.beliefs, self._coverage, self._fleet = _episode(
+            self.grid, cells, headings, config.milestones, 1 if self._radio.together else self.robots)
+        if self.conditions is not None:
+            self._fleet.first_step[:] = np.ceil(np.array(self.conditions.joins_m) / config.step_m)
+            self._fleet.last_step[:] = np.ceil(np.minimum(np.array(self.conditions.dies_m) / config.step_m,
+                                                               NEVER))
         self._fields.counts[:] = 0
         self._fields.cost[:] = UNREACHED
-        self._candidates = _begin(self._frame, self._terrain, self.beliefs, self._coverage, self._fleet,
-                                  self._fields, *self._scratch, self._batch)
+        self._candidates = _begin(self._frame, self._radio, self._air, self._terrain, self.beliefs, self._coverage,
+                                  self._fleet, self._fields, *self._scratch, self._batch)
         self._ready = True
 
     def step(self, choices: NDArray[np.integer]) -> Outcome:
         """Send robots to candidates and let them go until the next decision.
 
         Args:
-            choices: index of a candidate, or HOLD, for each robot. Shape: (N,).
+            choices: index of a candidate, or HOLD, for each robot; HOLD for those that do not decide. Shape: (N,).
 
         Raises:
             SimulationError: before ``reset``, or a choice that is no candidate.
@@ -148,8 +192,9 @@ class FastExploration:
                                   f'got {choices}')
         self._choices[:] = choices
         before = self.elapsed_m
-        self._candidates = _step(self._frame, self._pace, self._terrain, self.beliefs, self._coverage, self._fleet,
-                                 self._fields, *self._scratch, self._batch, self._choices, self._seen)
+        self._candidates = _step(self._frame, self._pace, self._radio, self._air, self._terrain, self.beliefs,
+                                 self._coverage, self._fleet, self._fields, *self._scratch, self._batch,
+                                 self._choices, self._seen)
         elapsed_m, cell_m2 = self.elapsed_m - before, self.grid.resolution_m ** 2
         return Outcome(elapsed_m, elapsed_m / self.config.speed_mps, self._seen[0] * cell_m2,
                        self._seen[1] * cell_m2, self.coverage, self.done)
@@ -166,8 +211,8 @@ class FastExploration:
         if not self._ready:
             raise SimulationError('play_base before reset')
         decisions, self._candidates = _play_base(
-            self._frame, self._pace, self._terrain, self.beliefs, self._coverage, self._fleet, self._fields,
-            *self._scratch, self._batch, self._choices, self._candidates)
+            self._frame, self._pace, self._radio, self._air, self._terrain, self.beliefs, self._coverage, self._fleet,
+            self._fields, *self._scratch, self._batch, self._choices, self._candidates)
         return decisions
 
     @property
@@ -188,7 +233,7 @@ class FastExploration:
 
     @property
     def done(self) -> bool:
-        """Whether the last milestone is reached, or no robot has a candidate left."""
+        """Whether the last milestone is reached, or no robot has a candidate left or is still to come."""
         return self.complete or self._candidates == 0
 
     @property
@@ -218,6 +263,12 @@ class FastExploration:
         return self._fleet.goals
 
     @property
+    def known(self) -> NDArray[np.int8]:
+        """What the team knows together: classes. Shape: (rows, cols)."""
+        states = self.beliefs.state
+        return states[0] if len(states) == 1 else np.sign(states.sum(axis=0, dtype=np.int8))
+
+    @property
     def covered(self) -> NDArray[np.bool_]:
         """Free cells that the team has seen. Shape: (rows, cols)."""
         return self._coverage.seen_in != 0
@@ -244,18 +295,33 @@ def _batch(robots: int, sensor_range_m: float) -> tuple[dict[str, NDArray[np.gen
         team_distances_m=np.zeros((robots, team, most), np.float32),
         base_logits=np.zeros((robots, most), np.float32),
         cells=np.zeros((robots, most, 2), np.int32),
-        counts=np.zeros(robots, np.int64))
+        counts=np.zeros(robots, np.int64),
+        ranks=np.arange(robots))
     observations: dict[str, NDArray[np.generic]] = {
-        name: array for name, array in batch._asdict().items() if name not in ('cells', 'counts')}
+        name: array for name, array in batch._asdict().items() if name not in ('cells', 'counts', 'ranks')}
     observations['sensor_range_m'] = np.full((robots, 1), sensor_range_m, np.float32)
     return observations, batch
 
 
-def _fields(shape: tuple[int, int], robots: int) -> Fields:
+def _radio(config: FastConfig, conditions: Conditions | None, robots: int, resolution_m: float) -> Radio:
+    forget = int(config.forget_s / config.step_s)
+    if conditions is None:
+        return Radio(True, np.inf, 0.0, 0.0, 0.0, forget, 0)
+    radio = conditions.radio
+    if len(conditions.joins_m) != robots:
+        raise SimulationError(f'conditions for {len(conditions.joins_m)} robots, but {robots} explore')
+    if radio.duplication > 0.0 or min(radio.bandwidth_bytes_per_s, radio.queue_bytes) < np.inf:
+        raise SimulationError('on a grid messages have no size, and twins make no difference: leave duplication, '
+                              'bandwidth_bytes_per_s and queue_bytes of the radio alone, or play whole agents')
+    return Radio(False, radio.range_m / resolution_m, radio.loss, radio.delay_min_s / config.step_s,
+                 radio.delay_max_s / config.step_s, forget, 0)
+
+
+def _fields(shape: tuple[int, int], robots: int, rows: int) -> Fields:
     queue, _ = distance_scratch(shape)
-    return Fields(np.full((1, robots, *shape), UNREACHED, np.int32),
-                  np.empty((1, robots, shape[0] * shape[1]), np.int32),
-                  np.zeros((1, robots), np.int64), queue, np.zeros(shape, np.uint8))
+    return Fields(np.full((rows, robots, *shape), UNREACHED, np.int32),
+                  np.empty((rows, robots, shape[0] * shape[1]), np.int32),
+                  np.zeros((rows, robots), np.int64), queue, np.zeros(shape, np.uint8))
 
 
 def _survey(robots: int) -> Survey:
@@ -264,61 +330,94 @@ def _survey(robots: int) -> Survey:
                   np.empty(POOL, np.float32), np.empty((POOL, POOL), np.float32), np.empty(POOL, np.int64),
                   np.empty((most, 2), np.int32), np.empty(most, np.int32), np.empty(most, np.float32),
                   np.empty(most, np.float32), np.empty((most, most), np.float32), np.empty((robots, 3)),
-                  np.empty((robots, 2)), np.empty(robots), np.empty(robots), np.empty((robots, most), np.int32))
+                  np.empty((robots, 2)), np.empty(robots), np.empty(robots), np.empty((robots, most), np.int32),
+                  np.empty(robots, np.int64))
 
 
 def _episode(grid: CoarseGrid, cells: NDArray[np.int32], headings_rad: NDArray[np.float64],
-             milestones: tuple[float, ...]) -> tuple[Beliefs, Coverage, Fleet]:
+             milestones: tuple[float, ...], count: int) -> tuple[Beliefs, Coverage, Fleet]:
+    """``count``: of beliefs."""
     shape, robots, free = grid.free.shape, len(cells), int(np.count_nonzero(grid.free))
-    beliefs = Beliefs(np.zeros((1, *shape), np.int8), np.zeros((1, *shape), np.uint8),
-                      np.zeros((1, *shape), np.int32))
+    beliefs = Beliefs(np.zeros((count, *shape), np.int8), np.zeros((count, *shape), np.uint8),
+                      np.zeros((count, *shape), np.int32), np.empty((count, shape[0] * shape[1]), np.int32),
+                      np.zeros(count, np.int64))
     thresholds = np.array([int(np.ceil(part * free - 1e-9)) for part in milestones], np.int64)
     coverage = Coverage(np.zeros(shape, np.int32), np.zeros(shape, np.uint16), np.empty(free, np.int32),
-                        np.zeros(5, np.int64), thresholds, np.full(len(milestones), -1, np.int64))
+                        np.zeros(4, np.int64), thresholds, np.full(len(milestones), -1, np.int64))
     coverage.counters[motion.WINDOW] = 1
-    fleet = Fleet(np.zeros(robots, np.int32), cells.copy(), headings_rad, np.full((robots, 2), -1, np.int32),
+    owned = np.zeros(robots, np.int32) if count == 1 else np.arange(robots, dtype=np.int32)
+    fleet = Fleet(owned, cells.copy(), headings_rad, np.full((robots, 2), -1, np.int32),
                   np.empty((robots, free, 2), np.int32), np.zeros(robots, np.int32), np.zeros(robots),
-                  np.zeros(robots, np.bool_), np.zeros(robots))
+                  np.zeros(robots, np.bool_), np.zeros(robots), np.zeros(robots, np.int64),
+                  np.ones(robots, np.bool_), np.ones(robots, np.int64), np.zeros(robots, np.int64),
+                  np.full(robots, NEVER, np.int64))
     return beliefs, coverage, fleet
 
 
 @njit(cache=True, nogil=True)
-def _begin(frame: Frame, terrain: Terrain, beliefs: Beliefs, coverage: Coverage, fleet: Fleet, fields: Fields,
-           scratch: FrontierScratch, survey: Survey, batch: Batch) -> int:
+def _begin(frame: Frame, radio: Radio, air: Air, terrain: Terrain, beliefs: Beliefs, coverage: Coverage, fleet: Fleet,
+           fields: Fields, scratch: FrontierScratch, survey: Survey, batch: Batch) -> int:
     for robot in range(fleet.cells.shape[0]):
-        sweep(terrain, beliefs, coverage, fleet, robot)
+        fleet.deciding[robot] = is_active(fleet, robot, 0)
+        if fleet.deciding[robot]:
+            sweep(terrain, beliefs, coverage, fleet, robot)
+    exchange(radio, air, beliefs, coverage, fleet, 0)
     motion.note_milestones(coverage)
-    return observe_all(frame, beliefs, fleet, fields, scratch, survey, batch)
+    observe_all(frame, radio, air, beliefs, fleet, fields, scratch, survey, batch, 0)
+    return np.max(fleet.left)
 
 
 @njit(cache=True, nogil=True)
-def _step(frame: Frame, pace: Pace, terrain: Terrain, beliefs: Beliefs, coverage: Coverage, fleet: Fleet,
-          fields: Fields, scratch: FrontierScratch, survey: Survey, batch: Batch, choices: NDArray[np.int64],
-          seen: NDArray[np.int64]) -> int:
-    """Send, advance, credit, observe. Returns the largest number of candidates of a robot."""
+def _step(frame: Frame, pace: Pace, radio: Radio, air: Air, terrain: Terrain, beliefs: Beliefs, coverage: Coverage,
+          fleet: Fleet, fields: Fields, scratch: FrontierScratch, survey: Survey, batch: Batch,
+          choices: NDArray[np.int64], seen: NDArray[np.int64]) -> int:
+    """Send, walk until somebody has something to decide, credit. Returns the largest number of candidates left."""
     open_window(coverage)
-    for robot in range(choices.size):
-        chosen, cost = choices[robot], fields.cost[fleet.belief_of[robot], robot]
-        if chosen >= 0:
-            send(fleet, robot, batch.cells[robot, chosen, 0], batch.cells[robot, chosen, 1], cost)
-        else:
-            send(fleet, robot, -1, -1, cost)
-    advance(terrain, beliefs, coverage, fleet, pace)
+    _send_all(fleet, fields, batch, choices)
+    while True:
+        over = coverage.counters[motion.STEPS] >= pace.most_steps
+        if not over:
+            over = walk_all(terrain, beliefs, coverage, fleet, pace)
+            exchange(radio, air, beliefs, coverage, fleet, coverage.counters[motion.STEPS])
+        step = coverage.counters[motion.STEPS]
+        over = over or step >= pace.most_steps
+        if over:
+            for robot in range(choices.size):
+                fleet.deciding[robot] = is_active(fleet, robot, step)
+        elif not note_who_decides(beliefs, fleet, pace, step):
+            continue
+        most = observe_all(frame, radio, air, beliefs, fleet, fields, scratch, survey, batch, step)
+        if over or most > 0 or pace.together or np.max(fleet.left) == 0:
+            break
+        choices[:] = HOLD
+        _send_all(fleet, fields, batch, choices)
     credit(coverage, seen[0], seen[1])
-    return observe_all(frame, beliefs, fleet, fields, scratch, survey, batch)
+    return np.max(fleet.left)
 
 
 @njit(cache=True, nogil=True)
-def _play_base(frame: Frame, pace: Pace, terrain: Terrain, beliefs: Beliefs, coverage: Coverage, fleet: Fleet,
-               fields: Fields, scratch: FrontierScratch, survey: Survey, batch: Batch, choices: NDArray[np.int64],
-               candidates: int) -> tuple[int, int]:
+def _send_all(fleet: Fleet, fields: Fields, batch: Batch, choices: NDArray[np.int64]) -> None:
+    """All who decide go where they chose."""
+    for robot in range(choices.size):
+        if fleet.deciding[robot]:
+            chosen, cost = choices[robot], fields.cost[0, robot]
+            if chosen >= 0:
+                send(fleet, robot, batch.cells[robot, chosen, 0], batch.cells[robot, chosen, 1], cost)
+            else:
+                send(fleet, robot, -1, -1, cost)
+
+
+@njit(cache=True, nogil=True)
+def _play_base(frame: Frame, pace: Pace, radio: Radio, air: Air, terrain: Terrain, beliefs: Beliefs,
+               coverage: Coverage, fleet: Fleet, fields: Fields, scratch: FrontierScratch, survey: Survey,
+               batch: Batch, choices: NDArray[np.int64], candidates: int) -> tuple[int, int]:
     """Returns the number of decisions, and the largest number of candidates of a robot at the end."""
     decisions, seen = 0, np.empty((2, choices.size), np.int64)
     while candidates > 0 and coverage.milestones[-1] < 0 and coverage.counters[motion.STEPS] < pace.most_steps:
         for robot in range(choices.size):
             count = batch.counts[robot]
             choices[robot] = np.argmax(batch.base_logits[robot, :count]) if count > 0 else HOLD
-        candidates = _step(frame, pace, terrain, beliefs, coverage, fleet, fields, scratch, survey, batch, choices,
-                           seen)
+        candidates = _step(frame, pace, radio, air, terrain, beliefs, coverage, fleet, fields, scratch, survey, batch,
+                           choices, seen)
         decisions += 1
     return decisions, candidates

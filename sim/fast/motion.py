@@ -14,7 +14,7 @@ from marl_core.types import FREE, OCCUPIED, UNKNOWN
 
 _FREE, _UNKNOWN, _OCCUPIED = np.int8(FREE), np.int8(UNKNOWN), np.int8(OCCUPIED)
 
-WINDOW, NEW_CELLS, COVERED_CELLS, STEPS, STEPS_SINCE_DECISION = range(5)
+WINDOW, NEW_CELLS, COVERED_CELLS, STEPS = range(4)
 """Entries of ``Coverage.counters``; COVERED_CELLS are those of earlier windows."""
 
 
@@ -39,11 +39,15 @@ class Beliefs(NamedTuple):
         state: cell classes. Shape: (B, rows, cols), int8.
         traversable: 1 where known to be free. Shape: (B, rows, cols), uint8.
         viewed_in: window in which a sweep was first taken from a cell, 0 never. Shape: (B, rows, cols), int32.
+        log: flat indices of known cells in the order in which they became known. Shape: (B, rows * cols), int32.
+        log_sizes: how many there are. Shape: (B,), int64.
     """
 
     state: NDArray[np.int8]
     traversable: NDArray[np.uint8]
     viewed_in: NDArray[np.int32]
+    log: NDArray[np.int32]
+    log_sizes: NDArray[np.int64]
 
 
 class Coverage(NamedTuple):
@@ -53,7 +57,7 @@ class Coverage(NamedTuple):
         seen_in: window in which a free cell was first seen, 0 never. Shape: (rows, cols), int32.
         observers: bit per robot that saw the cell in that window. Shape: (rows, cols), uint16.
         new_cells: flat indices of the free cells first seen in this window. Shape: (rows * cols,), int32.
-        counters: see WINDOW and following. Shape: (5,), int64.
+        counters: see WINDOW and following. Shape: (4,), int64.
         thresholds_cells: covered cells at which a milestone is reached. Shape: (M,), int64.
         milestones: steps at which each was reached, -1 not yet. Shape: (M,), int64.
     """
@@ -79,6 +83,10 @@ class Fleet(NamedTuple):
         carry: length that a robot may still go [cells]. Shape: (N,), float64.
         holding: robots that chose to stay, or are there already. Shape: (N,), bool.
         travelled: way so far [cells]. Shape: (N,), float64.
+        since: steps since its decision. Shape: (N,), int64.
+        deciding: robots that decide now. Shape: (N,), bool.
+        left: candidates that each had when it last decided, 1 before, 0 once it is dead. Shape: (N,), int64.
+        first_step, last_step: between which a robot works, the last one excluded. Shape: (N,), int64.
     """
 
     belief_of: NDArray[np.int32]
@@ -90,6 +98,11 @@ class Fleet(NamedTuple):
     carry: NDArray[np.float64]
     holding: NDArray[np.bool_]
     travelled: NDArray[np.float64]
+    since: NDArray[np.int64]
+    deciding: NDArray[np.bool_]
+    left: NDArray[np.int64]
+    first_step: NDArray[np.int64]
+    last_step: NDArray[np.int64]
 
 
 class Pace(NamedTuple):
@@ -97,15 +110,23 @@ class Pace(NamedTuple):
 
     Attributes:
         step: way between two sweeps [cells].
-        steps_per_decision: steps after which all decide again.
+        steps_per_decision: steps after which a robot decides again.
         steps_before_recheck: steps after which a goal that is no frontier any more asks for a decision.
+        together: all decide as soon as one has to.
         most_steps: the episode ends here.
     """
 
     step: float
     steps_per_decision: int
     steps_before_recheck: int
+    together: bool
     most_steps: int
+
+
+@njit(cache=True, nogil=True)
+def is_active(fleet: Fleet, robot: int, step: int) -> bool:
+    """Whether a robot works at a step: it has joined and did not die."""
+    return fleet.first_step[robot] <= step < fleet.last_step[robot]
 
 
 @njit(cache=True, nogil=True)
@@ -121,12 +142,15 @@ def sweep(terrain: Terrain, beliefs: Beliefs, coverage: Coverage, fleet: Fleet, 
     free, bit = terrain.free.reshape(-1), np.uint16(1 << robot)
     state, traversable = beliefs.state[belief].reshape(-1), beliefs.traversable[belief].reshape(-1)
     seen_in, observers = coverage.seen_in.reshape(-1), coverage.observers.reshape(-1)
+    log, known = beliefs.log[belief], beliefs.log_sizes[belief]
     cell, node, nodes = here, -1, terrain.after.size
-    while True:
+    while node < nodes:
+        if state[cell] == _UNKNOWN:
+            state[cell] = _FREE if free[cell] else _OCCUPIED
+            traversable[cell] = free[cell]
+            log[known] = cell
+            known += 1
         if free[cell]:
-            if state[cell] == _UNKNOWN:
-                state[cell] = _FREE
-                traversable[cell] = 1
             if seen_in[cell] == window:
                 observers[cell] |= bit
             elif seen_in[cell] == 0:
@@ -136,11 +160,10 @@ def sweep(terrain: Terrain, beliefs: Beliefs, coverage: Coverage, fleet: Fleet, 
                 coverage.counters[NEW_CELLS] += 1
             node += 1
         else:
-            state[cell] = _OCCUPIED
             node = terrain.after[node]
-        if node >= nodes:
-            return
-        cell = here + terrain.offsets[node]
+        if node < nodes:
+            cell = here + terrain.offsets[node]
+    beliefs.log_sizes[belief] = known
 
 
 @njit(cache=True, nogil=True)
@@ -149,7 +172,6 @@ def open_window(coverage: Coverage) -> None:
     coverage.counters[WINDOW] += 1
     coverage.counters[COVERED_CELLS] += coverage.counters[NEW_CELLS]
     coverage.counters[NEW_CELLS] = 0
-    coverage.counters[STEPS_SINCE_DECISION] = 0
 
 
 @njit(cache=True, nogil=True)
@@ -176,6 +198,8 @@ def credit(coverage: Coverage, seen: NDArray[np.int64], seen_alone: NDArray[np.i
 @njit(cache=True, nogil=True)
 def send(fleet: Fleet, robot: int, row: int, col: int, cost: NDArray[np.int32]) -> None:
     """Give a robot a goal and the path there on its own distance field; a negative row lets it stay."""
+    fleet.since[robot] = 0
+    fleet.deciding[robot] = False
     fleet.goals[robot, 0], fleet.goals[robot, 1] = row, col
     fleet.path_lengths[robot] = 0
     if row >= 0 and cost[row, col] < UNREACHED:
@@ -186,24 +210,51 @@ def send(fleet: Fleet, robot: int, row: int, col: int, cost: NDArray[np.int32]) 
 
 
 @njit(cache=True, nogil=True)
-def advance(terrain: Terrain, beliefs: Beliefs, coverage: Coverage, fleet: Fleet, pace: Pace) -> bool:
-    """Walk and see until robots have to decide, or the episode ends.
+def forget_what_died(beliefs: Beliefs, coverage: Coverage, fleet: Fleet, robot: int, step: int) -> None:
+    """What only a robot that has died knew is not covered any more."""
+    seen_in, window = coverage.seen_in.reshape(-1), coverage.counters[WINDOW]
+    states = beliefs.state.reshape(beliefs.state.shape[0], -1)
+    own = fleet.belief_of[robot]
+    for place in range(beliefs.log_sizes[own]):
+        cell = beliefs.log[own, place]
+        if seen_in[cell] == 0:
+            continue
+        for other in range(fleet.cells.shape[0]):
+            if is_active(fleet, other, step) and states[fleet.belief_of[other], cell] == _FREE:
+                break
+        else:
+            coverage.counters[COVERED_CELLS] -= seen_in[cell] < window
+            seen_in[cell] = 0
+    kept = 0
+    for place in range(coverage.counters[NEW_CELLS]):
+        if seen_in[coverage.new_cells[place]] != 0:
+            coverage.new_cells[kept] = coverage.new_cells[place]
+            kept += 1
+    coverage.counters[NEW_CELLS] = kept
+
+
+@njit(cache=True, nogil=True)
+def walk_all(terrain: Terrain, beliefs: Beliefs, coverage: Coverage, fleet: Fleet, pace: Pace) -> bool:
+    """One step of all robots that work: walk and see; some join and some die.
 
     Returns:
         Whether the last milestone is reached.
     """
-    counters = coverage.counters
-    while counters[STEPS] < pace.most_steps:
-        for robot in range(fleet.cells.shape[0]):
-            if _walk(fleet, robot, pace.step):
-                sweep(terrain, beliefs, coverage, fleet, robot)
-        counters[STEPS] += 1
-        counters[STEPS_SINCE_DECISION] += 1
-        if note_milestones(coverage):
-            return True
-        if _must_decide(beliefs, fleet, pace, counters[STEPS_SINCE_DECISION]):
-            return False
-    return False
+    step = coverage.counters[STEPS]
+    for robot in range(fleet.cells.shape[0]):
+        if is_active(fleet, robot, step) and _walk(fleet, robot, pace.step):
+            sweep(terrain, beliefs, coverage, fleet, robot)
+    step += 1
+    coverage.counters[STEPS] = step
+    fleet.since[:] += 1
+    for robot in range(fleet.cells.shape[0]):
+        if fleet.first_step[robot] == step:
+            sweep(terrain, beliefs, coverage, fleet, robot)
+        elif fleet.last_step[robot] == step:
+            send(fleet, robot, -1, -1, np.zeros((0, 0), np.int32))
+            fleet.left[robot] = 0
+            forget_what_died(beliefs, coverage, fleet, robot, step)
+    return note_milestones(coverage)
 
 
 @njit(cache=True, nogil=True)
@@ -238,15 +289,27 @@ def _walk(fleet: Fleet, robot: int, step: float) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def _must_decide(beliefs: Beliefs, fleet: Fleet, pace: Pace, steps: int) -> bool:
-    if steps >= pace.steps_per_decision:
-        return True
+def note_who_decides(beliefs: Beliefs, fleet: Fleet, pace: Pace, step: int) -> bool:
+    """Mark the robots that decide now. Returns whether there are any."""
+    some = False
     for robot in range(fleet.cells.shape[0]):
-        if fleet.path_lengths[robot] <= 1 and not fleet.holding[robot]:
-            return True
-        if steps >= pace.steps_before_recheck and fleet.goals[robot, 0] >= 0:
-            row, col = fleet.goals[robot, 0], fleet.goals[robot, 1]
-            around = beliefs.state[fleet.belief_of[robot], row - 1:row + 2, col - 1:col + 2]
-            if not np.any(around == _UNKNOWN):
-                return True
-    return False
+        fleet.deciding[robot] = is_active(fleet, robot, step) and _must_decide(beliefs, fleet, pace, robot, step)
+        some |= fleet.deciding[robot]
+    if some and pace.together:
+        for robot in range(fleet.cells.shape[0]):
+            fleet.deciding[robot] = is_active(fleet, robot, step)
+    return some
+
+
+@njit(cache=True, nogil=True)
+def _must_decide(beliefs: Beliefs, fleet: Fleet, pace: Pace, robot: int, step: int) -> bool:
+    if fleet.since[robot] >= pace.steps_per_decision or fleet.first_step[robot] == step:
+        return True
+    if fleet.path_lengths[robot] <= 1 and not fleet.holding[robot]:
+        return True
+    if fleet.since[robot] < pace.steps_before_recheck:
+        return False
+    row, col = fleet.goals[robot, 0], fleet.goals[robot, 1]
+    if row < 0:
+        return not pace.together  # Whoever decides alone soon looks again for something to do.
+    return not np.any(beliefs.state[fleet.belief_of[robot], row - 1:row + 2, col - 1:col + 2] == _UNKNOWN)

@@ -1,7 +1,7 @@
 """Compiled: what each robot is told before it decides, by the kernels that run on robots.
 
-Robots that share a belief share the survey of its candidates; each still gets its own list, its own nearest first,
-exactly as a robot would compute it alone.
+Robots that share a belief share the survey of its candidates and the distance fields; each still gets its own list,
+its own nearest first, exactly as a robot would compute it alone. Of teammates a robot knows what it last heard.
 """
 
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from marl_core.decision.features import fill_observation, survey_candidates
 from marl_core.mapping.frontiers import FrontierScratch, extract_candidates
 from marl_core.mapping.geodesics import STRAIGHT, UNREACHED, clear_distance_field, fill_distance_field
 from sim.fast.motion import Beliefs, Fleet
+from sim.fast.radio import Air, Radio
 
 POOL = 256
 """Candidates of a belief that are looked at before each robot keeps its nearest."""
@@ -28,6 +29,7 @@ class Frame(NamedTuple):
         sensor_range_m: [m].
         split_cells: longest edge of a candidate's piece of frontier [cells].
         minimum_cells: smaller frontiers are no candidates while there are others [cells].
+        step_s: time of a step [s].
     """
 
     resolution_m: float
@@ -36,10 +38,13 @@ class Frame(NamedTuple):
     sensor_range_m: float
     split_cells: int
     minimum_cells: int
+    step_s: float
 
 
 class Batch(NamedTuple):
-    """Observations of all robots, padded as in ``specs.OBSERVATION``, and the cells of their candidates."""
+    """Observations of all robots, padded as in ``specs.OBSERVATION``, the cells of their candidates, how many there
+    are, and how many of the teammates that a robot heard come before it.
+    """
 
     candidates: NDArray[np.float32]
     candidate_mask: NDArray[np.bool_]
@@ -50,15 +55,17 @@ class Batch(NamedTuple):
     base_logits: NDArray[np.float32]
     cells: NDArray[np.int32]
     counts: NDArray[np.int64]
+    ranks: NDArray[np.int64]
 
 
 class Fields(NamedTuple):
-    """Distance fields of all robots on a belief, and scratch.
+    """Distance fields, and scratch. The first row is of all robots, each from where it is over its own belief. Where
+    robots share no belief, the second is of the teammates of whoever looks, from where they were heard over its belief.
 
     Attributes:
-        cost: Shape: (B, N, rows, cols), int32; UNREACHED in the beginning.
-        reached: flat indices of reached cells. Shape: (B, N, rows * cols), int32.
-        counts: reached cells. Shape: (B, N), int64.
+        cost: Shape: (1 or 2, N, rows, cols), int32; UNREACHED in the beginning.
+        reached: flat indices of reached cells. Shape: (1 or 2, N, rows * cols), int32.
+        counts: reached cells. Shape: (1 or 2, N), int64.
         queue: Shape: (8, rows * cols), int32.
         ignored: no frontier is ignored. Shape: (rows, cols), uint8.
     """
@@ -79,6 +86,7 @@ class Survey(NamedTuple):
         chosen: indices into the pool, by a robot's cost. Shape: (POOL,).
         own_cells, own_sizes, own_gains_m2, own_unknown_ratios, own_overlaps: of the chosen. K rows.
         poses, goals_m, to_go_m, ages_s, costs: the team from a robot's point of view. Shapes: (N, ..), (N, K).
+        team: the robot, then teammates that it heard lately, ascending. Shape: (N,).
     """
 
     cells: NDArray[np.int32]
@@ -97,40 +105,49 @@ class Survey(NamedTuple):
     to_go_m: NDArray[np.float64]
     ages_s: NDArray[np.float64]
     costs: NDArray[np.int32]
+    team: NDArray[np.int64]
 
 
 @njit(cache=True, nogil=True)
-def observe_all(frame: Frame, beliefs: Beliefs, fleet: Fleet, fields: Fields, scratch: FrontierScratch,
-                survey: Survey, batch: Batch) -> int:
-    """Write the observations of all robots into ``batch``. Returns the largest number of candidates of a robot."""
-    robots, most = fleet.cells.shape[0], 0
-    for belief in range(beliefs.state.shape[0]):
-        pooled = -1
-        for robot in range(robots):
-            if fleet.belief_of[robot] != belief:
-                continue
-            if pooled < 0:
-                _measure_ways(beliefs, fleet, fields, belief)
-                pooled = _pool_candidates(frame, beliefs, fields, belief, robot, scratch, survey)
-            _choose_own(fields.cost[belief, robot], pooled, survey, batch, robot)
-            _look_from(frame, fleet, fields.cost[belief], survey, batch, robot)
-            most = max(most, batch.counts[robot])
+def observe_all(frame: Frame, radio: Radio, air: Air, beliefs: Beliefs, fleet: Fleet, fields: Fields,
+                scratch: FrontierScratch, survey: Survey, batch: Batch, step: int) -> int:
+    """Write the observations of robots that decide into ``batch``; of others nothing is a candidate.
+
+    Returns:
+        The largest number of candidates of a robot that decides.
+    """
+    robots, most, pooled = fleet.cells.shape[0], 0, -1
+    for robot in range(robots):
+        if fleet.deciding[robot] or radio.together:  # There a teammate's way is what it is for the teammate.
+            _measure_way(beliefs, fleet.belief_of[robot], fleet.cells[robot], fields, 0, robot)
+    for robot in range(robots):
+        batch.counts[robot] = 0
+        batch.candidate_mask[robot] = False
+        if not fleet.deciding[robot]:
+            continue
+        if pooled < 0 or not radio.together:
+            pooled = _pool_candidates(frame, beliefs, fields, fleet.belief_of[robot], robot, scratch, survey)
+        _choose_own(fields.cost[0, robot], pooled, survey, batch, robot)
+        _look_from(frame, radio, air, beliefs, fleet, fields, survey, batch, robot, step)
+        fleet.left[robot] = batch.counts[robot]
+        most = max(most, batch.counts[robot])
     return most
 
 
 @njit(cache=True, nogil=True)
-def _measure_ways(beliefs: Beliefs, fleet: Fleet, fields: Fields, belief: int) -> None:
-    for robot in range(fleet.cells.shape[0]):
-        cost, reached = fields.cost[belief, robot], fields.reached[belief, robot]
-        clear_distance_field(cost, reached, fields.counts[belief, robot])
-        fields.counts[belief, robot] = fill_distance_field(
-            beliefs.traversable[belief], fleet.cells[robot, 0], fleet.cells[robot, 1], cost, fields.queue, reached)
+def _measure_way(beliefs: Beliefs, belief: int, cell: NDArray[np.int32], fields: Fields, row: int, robot: int) -> None:
+    cost, reached = fields.cost[row, robot], fields.reached[row, robot]
+    clear_distance_field(cost, reached, fields.counts[row, robot])
+    fields.counts[row, robot] = 0
+    if beliefs.traversable[belief, cell[0], cell[1]]:
+        fields.counts[row, robot] = fill_distance_field(beliefs.traversable[belief], cell[0], cell[1], cost,
+                                                        fields.queue, reached)
 
 
 @njit(cache=True, nogil=True)
 def _pool_candidates(frame: Frame, beliefs: Beliefs, fields: Fields, belief: int, robot: int,
                      scratch: FrontierScratch, survey: Survey) -> int:
-    state, cost = beliefs.state[belief], fields.cost[belief, robot]
+    state, cost = beliefs.state[belief], fields.cost[0, robot]
     rows, cols = state.shape
     count = extract_candidates(state, cost, fields.ignored, 0, rows, 0, cols, frame.split_cells,
                                frame.minimum_cells, scratch, survey.cells, survey.sizes)
@@ -172,24 +189,56 @@ def _choose_own(cost: NDArray[np.int32], pooled: int, survey: Survey, batch: Bat
 
 
 @njit(cache=True, nogil=True)
-def _look_from(frame: Frame, fleet: Fleet, cost: NDArray[np.int32], survey: Survey, batch: Batch, robot: int) -> None:
+def _look_from(frame: Frame, radio: Radio, air: Air, beliefs: Beliefs, fleet: Fleet, fields: Fields, survey: Survey,
+               batch: Batch, robot: int, step: int) -> None:
     """Gather the team with the robot in row 0, the others in order, and fill the robot's observation."""
-    robots, count, edge_m = fleet.cells.shape[0], batch.counts[robot], frame.resolution_m
-    for place in range(robots):
-        other = robot if place == 0 else (place - 1 if place <= robot else place)
-        row, col = fleet.goals[other, 0], fleet.goals[other, 1]
-        survey.poses[place, 0] = frame.origin_x_m + (fleet.cells[other, 1] + 0.5) * edge_m
-        survey.poses[place, 1] = frame.origin_y_m + (fleet.cells[other, 0] + 0.5) * edge_m
-        survey.poses[place, 2] = fleet.headings_rad[other]
-        survey.goals_m[place, 0] = frame.origin_x_m + (col + 0.5) * edge_m if row >= 0 else np.nan
-        survey.goals_m[place, 1] = frame.origin_y_m + (row + 0.5) * edge_m if row >= 0 else np.nan
-        survey.to_go_m[place] = cost[other, row, col] * edge_m / STRAIGHT if row >= 0 else np.nan
-        survey.ages_s[place] = 0.0  # a lossy radio would make them grow
+    count, edge_m, slots = batch.counts[robot], frame.resolution_m, air.known.shape[0]
+    present, batch.ranks[robot] = _hear_of(radio, air, survey, robot, step)
+    for place in range(present):
+        other = survey.team[place]
+        said = air.heard[robot, other] % slots
+        cell = air.cells[said, other] if place else fleet.cells[robot]
+        goal = air.goals[said, other] if place else fleet.goals[robot]
+        heading_rad = air.headings_rad[said, other] if place else fleet.headings_rad[robot]
+        row = 0 if place == 0 or radio.together else 1
+        if row == 1:
+            _measure_way(beliefs, fleet.belief_of[robot], cell, fields, 1, other)
+        cost = fields.cost[row, other]
+        survey.poses[place, 0] = frame.origin_x_m + (cell[1] + 0.5) * edge_m
+        survey.poses[place, 1] = frame.origin_y_m + (cell[0] + 0.5) * edge_m
+        survey.poses[place, 2] = heading_rad
+        survey.goals_m[place, 0] = frame.origin_x_m + (goal[1] + 0.5) * edge_m if goal[0] >= 0 else np.nan
+        survey.goals_m[place, 1] = frame.origin_y_m + (goal[0] + 0.5) * edge_m if goal[0] >= 0 else np.nan
+        survey.to_go_m[place] = _to_go_m(cost, cell, goal, edge_m) if goal[0] >= 0 else np.nan
+        survey.ages_s[place] = (step - air.heard[robot, other]) * frame.step_s if place else 0.0
         for k in range(count):
-            survey.costs[place, k] = cost[other, survey.own_cells[k, 0], survey.own_cells[k, 1]]
+            survey.costs[place, k] = cost[survey.own_cells[k, 0], survey.own_cells[k, 1]]
     fill_observation(
         edge_m, frame.origin_x_m, frame.origin_y_m, frame.sensor_range_m, survey.own_cells[:count],
         survey.own_sizes[:count], survey.own_gains_m2[:count], survey.own_unknown_ratios[:count],
-        survey.own_overlaps, survey.poses, survey.goals_m, survey.to_go_m, survey.ages_s, survey.costs[:, :count],
-        robot, batch.candidates[robot], batch.candidate_mask[robot], batch.candidate_distances_m[robot],
-        batch.team[robot], batch.team_mask[robot], batch.team_distances_m[robot], batch.base_logits[robot])
+        survey.own_overlaps, survey.poses[:present], survey.goals_m[:present], survey.to_go_m[:present],
+        survey.ages_s[:present], survey.costs[:present, :count], batch.ranks[robot], batch.candidates[robot],
+        batch.candidate_mask[robot], batch.candidate_distances_m[robot], batch.team[robot], batch.team_mask[robot],
+        batch.team_distances_m[robot], batch.base_logits[robot])
+
+
+@njit(cache=True, nogil=True)
+def _hear_of(radio: Radio, air: Air, survey: Survey, robot: int, step: int) -> tuple[int, int]:
+    """Write who belongs to the team as far as a robot heard. Returns how many, and how many come before it."""
+    survey.team[0] = robot
+    present, rank = 1, 0
+    for other in range(air.heard.shape[0]):
+        heard = air.heard[robot, other]
+        if other != robot and heard >= 0 and step - heard <= radio.forget_after:
+            survey.team[present] = other
+            present += 1
+            rank += other < robot
+    return present, rank
+
+
+@njit(cache=True, nogil=True)
+def _to_go_m(cost: NDArray[np.int32], cell: NDArray[np.int32], goal: NDArray[np.int32], edge_m: float) -> float:
+    """Way to a goal as far as it is known, else as the crow flies [m]."""
+    if cost[goal[0], goal[1]] < UNREACHED:
+        return cost[goal[0], goal[1]] * edge_m / STRAIGHT
+    return edge_m * float((goal[0] - cell[0]) ** 2 + (goal[1] - cell[1]) ** 2) ** 0.5

@@ -30,6 +30,18 @@ def test_overrides_reach_nested_fields_and_keep_other_defaults() -> None:
     assert built == Outer('a', goal_m=2.0, worlds=('maze', 'cave'), inner=Inner(beams=10))
 
 
+def test_a_nested_dataclass_may_be_none_and_is_still_converted() -> None:
+    @dataclass(frozen=True)
+    class Optional:
+        inner: Inner | None = None
+
+    assert from_mapping(Optional, {}).inner is None
+    assert from_mapping(Optional, {'inner': None}).inner is None
+    assert from_mapping(Optional, {'inner': {}}).inner == Inner()
+    with pytest.raises(ConfigError, match="inner: unknown key 'x'"):
+        from_mapping(Optional, {'inner': {'x': 1}})
+
+
 @pytest.mark.parametrize(('values', 'named'), [
     ({'nmae': 'a'}, "unknown key 'nmae'; valid keys: name, fast, goal_m, worlds, inner"),
     ({'inner': {'beems': 1}}, "inner: unknown key 'beems'; valid keys: radius_m, beams"),

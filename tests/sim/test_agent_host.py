@@ -1,5 +1,8 @@
 """Whole agents in simulation: they explore, over bad radio too, and as a PettingZoo environment."""
 
+from dataclasses import replace
+from math import inf
+
 import numpy as np
 import pytest
 from pettingzoo.test import parallel_api_test
@@ -10,6 +13,7 @@ from marl_core.trace import TraceWriter, read_trace
 from marl_core.types import Twist
 from sim.agent_host import AgentHost, AgentHostConfig, SimulatedFleet
 from sim.channel import ChannelConfig
+from sim.conditions import Conditions
 from sim.coverage import COMPLETE, Coverage
 from sim.env import ExplorationEnv
 from sim.worlds import WorldSize, load_world
@@ -132,3 +136,46 @@ def test_a_recorded_robot_commands_the_same_again(tmp_path) -> None:
     again = SimulatedFleet(world, ['a', 'b'], AgentHostConfig()).agents[1]
     replayed = [again.tick(step.readings, step.inbox, step.now_s)[0] for step in read_trace(tmp_path / 'b.jsonl')]
     assert replayed == commands
+
+
+def test_under_conditions_the_environment_moves_robots_as_they_move_themselves() -> None:
+    """Who decides when, and on what, is the same in the environment as for robots on their own."""
+    env = ExplorationEnv(TASK | {'hardships': {'radio_range_m': [6.0, 6.0], 'loss': [0.3, 0.3], 'delay_s': [2.0, 2.0]}},
+                         robots=3, host=AgentHost())
+    observations, _ = env.reset(seed=7)
+    episode = env.episode
+    assert episode.conditions.radio == ChannelConfig(6.0, 0.3, delay_max_s=2.0)
+    decided = 0
+    for _ in range(25):
+        if env.agents:
+            decided += sum(seen['candidate_mask'].any() for seen in observations.values())
+            observations, *_ = env.step(base_choices(observations))
+    there = env.host.fleet
+    assert 0 < decided < 3 * 25  # one decides while others are on their way
+    alone = SimulatedFleet(episode.world, [f'robot_{row}' for row in range(3)],
+                           AgentHostConfig(channel=episode.conditions.radio), episode.seed)
+    while alone.simulation.time_s < there.simulation.time_s - 1e-9:
+        alone.tick()
+    assert np.array_equal(alone.simulation.true_poses, there.simulation.true_poses)
+    assert alone.channel.counts.sent_bytes == there.channel.counts.sent_bytes
+
+
+def test_agents_die_and_join_late() -> None:
+    env = ExplorationEnv(TASK, robots=3, host=AgentHost())
+    drawn = env.task.sample(5, 3)
+    hard = Conditions((0.0, 3.0, 0.0), (inf, inf, 2.0))
+    observations, infos = env.reset(seed=5, options={'episode': replace(drawn, conditions=hard)})
+    fleet, speed_mps = env.host.fleet, env.host.config.model.max_linear_mps
+    start = fleet.simulation.true_poses.copy()
+    there = None
+    while env.agents:
+        way_m = fleet.simulation.time_s * speed_mps
+        if way_m < 3.0:
+            assert np.allclose(fleet.simulation.true_poses[1], start[1]) and fleet.agents[1].decisions == 0
+        if way_m > 2.5:  # it has come to a stop by then
+            there = fleet.simulation.true_poses[2].copy() if there is None else there
+            assert np.allclose(fleet.simulation.true_poses[2], there)
+            assert not observations['robot_2']['candidate_mask'].any()
+        observations, _, _, _, infos = env.step(base_choices(observations))
+    assert infos['robot_0']['complete'] and fleet.agents[1].decisions > 0
+    assert [status.robot for status in fleet.agents[0]._team] == ['robot_1']

@@ -123,8 +123,8 @@ def test_render_is_a_picture() -> None:
 def test_wrong_use_is_refused() -> None:
     with pytest.raises(ConfigError, match='task: unknown key'):
         ExplorationEnv({'size': 3})
-    with pytest.raises(SimulationError, match='asked for 10'):
-        ExplorationEnv(robots=10)
+    with pytest.raises(SimulationError, match='asked for 17'):
+        ExplorationEnv(robots=17)
     with pytest.raises(SimulationError, match='render_mode'):
         ExplorationEnv(render_mode='human')
     environment = ExplorationEnv(SMALL, robots=2)

@@ -174,8 +174,8 @@ def test_candidates_are_ordered_by_each_robots_own_way(office: CoarseGrid) -> No
 
 
 def test_wrong_use_is_refused() -> None:
-    with pytest.raises(SimulationError, match='asked for 10'):
-        FastExploration(corridor(40), robots=10)
+    with pytest.raises(SimulationError, match='asked for 17'):
+        FastExploration(corridor(40), robots=17)
     with pytest.raises(SimulationError, match='at least one cell'):
         FastExploration(corridor(40), robots=1, sensor_range_m=0.3)
     episode = FastExploration(corridor(40), robots=1, config=FastConfig(step_m=0.2))

@@ -1,10 +1,13 @@
+from math import inf
+
 import numpy as np
 import pytest
 
 from marl_core.config import from_mapping
 from marl_core.errors import ConfigError
+from sim.conditions import Conditions
 from sim.tasks import TASKS, ExplorationTask
-from sim.tasks.exploration import TRAINING_SEEDS, is_held_back, reference_m
+from sim.tasks.exploration import TRAINING_SEEDS, Hardships, base_progress, is_held_back, reference_m
 from sim.worlds import load_world
 
 
@@ -60,7 +63,40 @@ def test_reference_falls_with_robots_and_range_and_grows_with_area() -> None:
     assert ExplorationTask(limit=3.0).sample(1).limit_m == pytest.approx(3 * ExplorationTask().sample(1).reference_m)
 
 
+def test_hardships_change_neither_world_nor_start_and_are_drawn_within_their_bounds() -> None:
+    plain = ExplorationTask(smallest_team=2)
+    hard = ExplorationTask(smallest_team=2, hardships=Hardships((5.0, 20.0), (0.1, 0.4), (0.0, 3.0), 0.5, 0.5))
+    dead, late = [], []
+    for seed in range(60):
+        one, two = plain.sample(seed), hard.sample(seed)
+        assert one.conditions is None and (one.robots, one.world.anchor_x_m) == (two.robots, two.world.anchor_x_m)
+        drawn = two.conditions
+        assert drawn == hard.sample(seed).conditions
+        assert 5.0 <= drawn.radio.range_m <= 20.0 and 0.1 <= drawn.radio.loss <= 0.4
+        assert 0.0 == drawn.radio.delay_min_s <= drawn.radio.delay_max_s <= 3.0
+        dead += [(dies_m - joins_m) / two.reference_m for joins_m, dies_m in zip(drawn.joins_m, drawn.dies_m)
+                 if dies_m < inf]
+        late += [joins_m / two.reference_m for joins_m in drawn.joins_m if joins_m > 0.0]
+    assert 15 < len(dead) < 45 and min(dead) >= 0.1 and max(dead) <= 0.5
+    assert 15 < len(late) < 45 and min(late) >= 0.05 and max(late) <= 0.5
+
+
+def test_one_robot_alone_neither_dies_nor_comes_late() -> None:
+    task = ExplorationTask(hardships=Hardships(death=1.0, late=1.0))
+    assert task.sample(1, robots=1).conditions == Conditions((0.0,), (inf,))
+
+
+def test_progress_of_the_base_rule_grows_with_coverage() -> None:
+    steps = [base_progress(coverage) for coverage in np.linspace(0.0, 1.0, 50)]
+    assert steps[0] == 0.0 and steps[-1] == 1.0 and steps == sorted(steps)
+
+
 @pytest.mark.parametrize(('wrong', 'message'), [
+    ({'hardships': {'loss': [0.5, 0.1]}}, 'hardships: loss must be a smallest and a largest'),
+    ({'hardships': {'loss': [0.5, 1.1]}}, 'hardships: loss must be a probability'),
+    ({'hardships': {'radio_range_m': [0.0, 1.0]}}, 'hardships: range_m must be positive'),
+    ({'hardships': {'death': 2.0}}, 'hardships: death and late'),
+    ({'hardships': {'radio': 2.0}}, "hardships: unknown key 'radio'"),
     ({'worlds': ('rooms', 'moon')}, 'worlds must name some of rooms'),
     ({'smallest_team': 4, 'largest_team': 3}, 'smallest_team <= largest_team'),
     ({'difficulty': 1.5}, 'difficulty'),
