@@ -24,6 +24,7 @@ class Episode:
         alive: the agent took part in that step. terminated: and its task ended with it. Shape: (S, N).
         metrics: numbers of the last info, with ``return`` (mean over agents) and ``steps``.
         potentials: for shaping, None if the environment offers none. Shape: (S + 1, N).
+        ranks: of each agent among those of the team that it knows, by which policies break ties. Shape: (S + 1, N).
     """
 
     seed: int
@@ -37,6 +38,7 @@ class Episode:
     terminated: NDArray[np.bool_]
     metrics: dict[str, float]
     potentials: NDArray[np.float32] | None = None
+    ranks: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from marl_core.errors import TrainingError
 matplotlib.use('Agg')  # no display is needed, or there
 
 SHOWN = ('held_back/log_ratio', 'held_back/score', 'episode/return', 'critic/explained_variance', 'actor/entropy',
-         'actor/divergence')
+         'actor/divergence', 'imitation/agreement', 'imitation/loss')
 """Curves that are drawn, where a run has them."""
 
 

@@ -119,7 +119,7 @@ class Player:
         rows = [(game, agent) for game in games for agent in game.environment.agents]
         observations = [game.current[agent] for game, agent in rows]
         stacked = {name: np.stack([observation[name] for observation in observations]) for name in observations[0]}
-        ranks = np.array([game.infos.get(agent, {}).get('own_rank', game.names.index(agent)) for game, agent in rows])
+        ranks = np.array([game.rank(agent) for game, agent in rows])
         logits = self.source.sharpness * decide(stacked, ranks)
         if self.source.action_mask:
             logits = np.where(stacked[self.source.action_mask].astype(bool), logits, _FORBIDDEN)
@@ -150,6 +150,7 @@ class _Running:
         self.rows: list[tuple[NDArray, ...]] = []
         self.observed: list[dict[str, dict[str, NDArray]]] = []
         self.states: list[NDArray] = []
+        self.ranks: list[list[int]] = []
         self.potential: dict[str, float] = {}
         self.potentials: list[NDArray[np.float32]] = []
         self.rewards = dict.fromkeys(self.names, 0.0)
@@ -180,9 +181,14 @@ class _Running:
         self.over = not self.environment.agents or len(self.rows) >= self.limit
         self._remember()
 
+    def rank(self, agent: str) -> int:
+        """How many of the team that the agent knows come before it."""
+        return int(self.infos.get(agent, {}).get('own_rank', self.names.index(agent)))
+
     def _remember(self) -> None:
         if self.record:
             self.observed.append(dict(self.current))
+            self.ranks.append([self.rank(agent) for agent in self.names])
             self.potential |= {agent: info['potential'] for agent, info in self.infos.items() if 'potential' in info}
             self.potentials.append(np.array([self.potential.get(agent, np.nan) for agent in self.names], np.float32))
             state = state_of(self.environment)
@@ -203,7 +209,8 @@ class _Running:
         actions, log_probabilities, rewards, elapsed, alive, terminated = columns
         return Episode(self.ticket.seed, observations, np.stack(self.states) if self.states else None, actions,
                        log_probabilities, rewards, elapsed, alive, terminated, metrics,
-                       np.stack(self.potentials) if self.potential else None)
+                       np.stack(self.potentials) if self.potential else None,
+                       np.array(self.ranks, np.int64) if self.record else None)
 
 
 def actor_logits(actor: nn.Module) -> Decide:

@@ -37,6 +37,8 @@ class TrainingConfig:
     environment_options: Mapping[str, Any] = field(default_factory=dict)
     actor: str = 'coordinator'
     actor_options: Mapping[str, Any] = field(default_factory=dict)
+    start: str = ''
+    """Checkpoint whose actor's weights a run starts from, of imitation or training; '' for fresh ones."""
     algorithm: str = 'mappo'
     mappo: MappoConfig = MappoConfig()
     critic: CriticConfig = CriticConfig()
@@ -79,7 +81,8 @@ class Trainer:
             config, folder: see above. engine: who plays, see ``make_players``; what is learnt does not depend on it.
 
         Raises:
-            TrainingError: unknown names, a damaged checkpoint, or one of another configuration.
+            TrainingError: unknown names, a damaged checkpoint, one of another configuration, or a start that does not
+                fit the actor.
         """
         if config.algorithm not in ALGORITHMS:
             raise TrainingError(f'unknown algorithm {config.algorithm!r}; known: {", ".join(ALGORITHMS)}')
@@ -95,6 +98,8 @@ class Trainer:
         else:
             torch.manual_seed(config.seed)
             np.random.seed(config.seed)
+            if config.start:
+                start_from(config.start, self.learner.actor)
             (self.folder / 'config.yaml').write_text(yaml.safe_dump(plain(config), sort_keys=False))
 
     @property
@@ -113,7 +118,7 @@ class Trainer:
                 SummaryWriter(str(self.folder), purge_step=self.iteration) as board:
             while self.iteration < self.config.iterations:
                 numbers = self._iterate(players)
-                self._log(board, numbers)
+                log(self.folder, board, numbers)
                 yield numbers
                 late = minutes is not None and time.monotonic() - started > 60 * minutes
                 if late or self.iteration % self.config.save_every == 0:
@@ -174,8 +179,7 @@ class Trainer:
 
     def _resume(self) -> None:
         content = checkpoint.load(self.last)
-        differing = [name for name, value in plain(self.config).items() if content['config'].get(name) != value
-                     and name not in ('iterations', 'processes')]
+        differing = differing_settings(self.config, content['config'], str(self.last), ('iterations', 'processes'))
         if differing:
             raise TrainingError(f'{self.last}: was trained with other settings ({", ".join(differing)}); '
                                 'choose another folder, or the settings in its config.yaml')
@@ -184,11 +188,13 @@ class Trainer:
         self.reference_metrics = content['reference_metrics']
         checkpoint.restore_random_states(content['random'])
 
-    def _log(self, board: SummaryWriter, numbers: dict[str, float]) -> None:
-        for name, value in numbers.items():
-            board.add_scalar(name, value, self.iteration)
-        with (self.folder / 'metrics.jsonl').open('a') as file:
-            file.write(json.dumps({name: round(value, 6) for name, value in numbers.items()}) + '\n')
+
+def log(folder: Path, board: SummaryWriter, numbers: Mapping[str, float]) -> None:
+    """Write an iteration's numbers to TensorBoard and to metrics.jsonl."""
+    for name, value in numbers.items():
+        board.add_scalar(name, value, int(numbers['iteration']))
+    with (folder / 'metrics.jsonl').open('a') as file:
+        file.write(json.dumps({name: round(value, 6) for name, value in numbers.items()}) + '\n')
 
 
 def build_learner(config: TrainingConfig) -> Mappo:
@@ -202,6 +208,20 @@ def build_learner(config: TrainingConfig) -> Mappo:
         critic = Critic(observation_shapes(environment), None if state is None else state.shape, config.critic)
     return ALGORITHMS[config.algorithm](actor, critic, config.mappo, config.action_mask, config.reference,
                                         config.seed)
+
+
+def start_from(path: str | Path, actor: torch.nn.Module) -> None:
+    """Give an actor the weights that another one had.
+
+    Raises:
+        TrainingError: the checkpoint is missing, damaged, or of an actor of another size or kind.
+    """
+    weights = checkpoint.load(path)['learner']['actor']
+    try:
+        actor.load_state_dict(weights)
+    except RuntimeError as error:
+        raise TrainingError(f'start: {path}: holds weights of another actor; give `actor` and `actor_options` that it '
+                            f'was made with ({error})') from error
 
 
 def source_of(config: TrainingConfig) -> Source:
@@ -231,6 +251,18 @@ def load_actor(path: str | Path) -> tuple[torch.nn.Module, TrainingConfig, dict[
     return actor.eval(), config, content
 
 
-def plain(config: TrainingConfig) -> dict[str, Any]:
+def differing_settings(config: Any, saved: Mapping[str, Any], source: str, free: Sequence[str] = ()) -> list[str]:
+    """Names of settings of a dataclass that are not as in a checkpoint, but for those that are ``free`` to differ.
+
+    Settings that a checkpoint does not know came later, and have their defaults in it.
+
+    Raises:
+        ConfigError: the checkpoint holds settings that are not known any more; names the source.
+    """
+    before = plain(from_mapping(type(config), saved, source))
+    return [name for name, value in plain(config).items() if before[name] != value and name not in free]
+
+
+def plain(config: Any) -> dict[str, Any]:
     """The configuration as numbers, strings, lists and dicts."""
     return json.loads(json.dumps(asdict(config), default=dict))
