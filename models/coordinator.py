@@ -28,6 +28,7 @@ from models.features import (
     candidate_features,
     contexts,
     team_features,
+    without_intent,
 )
 from models.network import CandidateNetwork
 from models.scorer import Scorer
@@ -47,6 +48,10 @@ class CoordinatorConfig:
     hidden: int = 64
     residual_limit: float = 6.0
     """Largest correction of a base logit [logit]."""
+    distance_bias: bool = True
+    """Attention falls with distance. False: it knows no distances but those among the features."""
+    teammate_intent: bool = True
+    """See where teammates go, and how far they have to. False: see only where they are."""
 
 
 class Attention(nn.Module):
@@ -136,11 +141,13 @@ class Coordinator(CandidateNetwork):
         no_robot = torch.where(team_mask, 0.0, MASKED).unsqueeze(-2)
         features = candidate_features(candidates, candidate_mask, near, base_logits, per_range)
         tokens = self.embed_candidates(features)
-        mates = self.embed_team(team_features(team, per_range))
-        team_near = (team_distances_m * per_range).transpose(-1, -2).unsqueeze(-3)
+        mates = self.embed_team(team_features(team if self.config.teammate_intent else without_intent(team),
+                                              per_range))
+        between, team_near = near.unsqueeze(-3), (team_distances_m * per_range).transpose(-1, -2).unsqueeze(-3)
+        if not self.config.distance_bias:  # times 0 rather than left out: exporters drop inputs that nobody uses
+            between, team_near = 0.0 * between, 0.0 * team_near
         for layer in self.layers:
-            tokens = layer(tokens, mates, near.unsqueeze(-3), team_near, no_candidate.unsqueeze(-2),
-                           no_robot.unsqueeze(-2))
+            tokens = layer(tokens, mates, between, team_near, no_candidate.unsqueeze(-2), no_robot.unsqueeze(-2))
         residual = self.head(self.head_norm(tokens)) + LINEAR_GAIN * (
             self.linear(features) * contexts(candidate_mask, team_mask)).sum(-1, keepdim=True)
         limit = self.config.residual_limit

@@ -67,6 +67,16 @@ def team_features(team: Tensor, per_range: Tensor) -> Tensor:
     return torch.clamp(features, -4.0, 4.0)
 
 
+def without_intent(team: Tensor) -> Tensor:
+    """Robots as if no teammate had told where it goes, and how far it has to; the robot's own goal stays.
+
+    Shape: (..., T, len(Team)), both.
+    """
+    told = torch.ones(len(Team))
+    told[[Team.GOAL_X_M, Team.GOAL_Y_M, Team.HAS_GOAL, Team.DISTANCE_TO_GO_M]] = 0.0
+    return torch.cat((team[..., :1, :], team[..., 1:, :] * told), dim=-2)
+
+
 def contexts(candidate_mask: Tensor, team_mask: Tensor) -> Tensor:
     """What weighs the features' weights: 1, teammates / 4, log number of candidates. Shape: (..., 1, CONTEXTS)."""
     robots = team_mask.to(torch.float32).sum(-1, keepdim=True)
