@@ -132,6 +132,11 @@ class AgentHost:
         """See Host."""
         return self._own_ranks
 
+    @property
+    def hidden_m2(self) -> None:
+        """Is not measured here."""
+        return None
+
     def reset(self, episode: Episode) -> None:
         """See Host."""
         if self._fleet is not None:

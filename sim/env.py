@@ -35,7 +35,7 @@ class ExplorationEnv(ParallelEnv[str, dict[str, NDArray[np.generic]], int]):
     ``most_travelled_m`` (of one robot), ``team_revealed_m2`` and ``alone_m2`` (the part of it that one robot alone saw
     between two decisions), where whole agents play ``bytes_per_robot`` and ``collisions``; and of the agent:
     ``travelled_m``, ``revealed_m2``, ``revealed_alone_m2``, ``own_rank`` (how many of the teammates that it heard come
-    before it) and ``invalid_actions``.
+    before it), ``invalid_actions`` and, where the host measures it, ``hidden_m2`` (see FastExploration).
 
     Attributes:
         task: draws episodes and gives rewards.
@@ -190,12 +190,16 @@ class ExplorationEnv(ParallelEnv[str, dict[str, NDArray[np.generic]], int]):
         }
         if progress.bytes_sent is not None:
             shared |= {'bytes_per_robot': float(progress.bytes_sent.mean()), 'collisions': progress.collisions}
-        return {agent: shared | {'travelled_m': float(progress.travelled_m[row]),
-                                 'revealed_m2': float(self._revealed_m2[0, row]),
-                                 'revealed_alone_m2': float(self._revealed_m2[1, row]),
-                                 'own_rank': int(self.host.own_ranks[row]),
-                                 'invalid_actions': int(self._invalid_actions[row])}
-                for row, agent in enumerate(self.agents)}
+        infos = {agent: shared | {'travelled_m': float(progress.travelled_m[row]),
+                                  'revealed_m2': float(self._revealed_m2[0, row]),
+                                  'revealed_alone_m2': float(self._revealed_m2[1, row]),
+                                  'own_rank': int(self.host.own_ranks[row]),
+                                  'invalid_actions': int(self._invalid_actions[row])}
+                 for row, agent in enumerate(self.agents)}
+        if self.host.hidden_m2 is not None:
+            for row, agent in enumerate(self.agents):
+                infos[agent]['hidden_m2'] = self.host.hidden_m2[row].copy()
+        return infos
 
 
 def observation_space() -> spaces.Dict:

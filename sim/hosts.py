@@ -69,6 +69,11 @@ class Host(Protocol):
         """How many of the teammates that each robot heard come before it by name. Shape: (N,)."""
         ...
 
+    @property
+    def hidden_m2(self) -> NDArray[np.float32] | None:
+        """Truth behind candidates, see ``FastExploration``; None where it is not measured. Shape: (N, K)."""
+        ...
+
     def reset(self, episode: Episode) -> None:
         """Begin an episode and play to its first decision.
 
@@ -129,6 +134,11 @@ class FastHost:
     def own_ranks(self) -> NDArray[np.int64]:
         """See Host."""
         return self.exploration.own_ranks
+
+    @property
+    def hidden_m2(self) -> NDArray[np.float32] | None:
+        """See Host."""
+        return self.exploration.hidden_m2 if self.config.measures_hidden else None
 
     def reset(self, episode: Episode) -> None:
         """See Host."""

@@ -52,6 +52,7 @@ class FastConfig:
         decide_every_m: way after which a robot decides again [m].
         recheck_after_m: way after which a goal that is no frontier any more asks for a decision [m].
         forget_s: teammates who were not heard for longer are not planned with [s].
+        measures_hidden: whether ``hidden_m2`` is measured.
         milestones: coverage at which times are taken, ascending; the last one ends the episode.
         split_ranges: frontiers are cut into pieces of this many sensor ranges.
         minimum_frontier_cells: smaller frontiers wait until no other is left.
@@ -62,6 +63,7 @@ class FastConfig:
     decide_every_m: float = 2.0
     recheck_after_m: float = 0.8
     forget_s: float = TeammatesConfig().fresh_s
+    measures_hidden: bool = False
     milestones: tuple[float, ...] = (0.9, 0.95, 0.99)
     split_ranges: float = 0.6
     minimum_frontier_cells: int = 2
@@ -104,6 +106,8 @@ class FastExploration:
             mask; the rest is what it decided on last. Overwritten by every step.
         candidate_cells: row and column of each candidate. Shape: (N, MAX_CANDIDATES, 2), int32.
         own_ranks: how many of the teammates that a robot heard come before it. Shape: (N,), int64.
+        hidden_m2: free area not known yet to which each candidate is the nearest by way [m2]: truth that no robot
+            sees. Measured if the configuration says so. Shape: (N, MAX_CANDIDATES), float32.
     """
 
     def __init__(self, grid: CoarseGrid, robots: int, sensor_range_m: float = 8.0,
@@ -130,12 +134,13 @@ class FastExploration:
         self._radio = _radio(self.config, conditions, robots, grid.resolution_m)
         self.observations, self._batch = _batch(robots, sensor_range_m)
         self.candidate_cells, self.own_ranks = self._batch.cells, self._batch.ranks
+        self.hidden_m2 = self._batch.hidden_m2
         self._terrain = terrain_of(grid, sensor_range_m)
         self._frame = Frame(grid.resolution_m, grid.origin_x_m, grid.origin_y_m, sensor_range_m,
                             max(4, int(self.config.split_ranges * sensor_range_m / grid.resolution_m)),
-                            self.config.minimum_frontier_cells, self.config.step_s)
+                            self.config.minimum_frontier_cells, self.config.step_s, self.config.measures_hidden)
         self._fields = _fields(grid.free.shape, robots, 1 if self._radio.together else 2)
-        self._scratch = (frontier_scratch(grid.free.shape), _survey(robots))
+        self._scratch = (frontier_scratch(grid.free.shape), _survey(robots, grid.free.size))
         self._seen = np.zeros((2, robots), np.int64)
         self._choices = np.zeros(robots, np.int64)
         self._ready = False
@@ -296,9 +301,10 @@ def _batch(robots: int, sensor_range_m: float) -> tuple[dict[str, NDArray[np.gen
         base_logits=np.zeros((robots, most), np.float32),
         cells=np.zeros((robots, most, 2), np.int32),
         counts=np.zeros(robots, np.int64),
-        ranks=np.arange(robots))
+        ranks=np.arange(robots),
+        hidden_m2=np.zeros((robots, most), np.float32))
     observations: dict[str, NDArray[np.generic]] = {
-        name: array for name, array in batch._asdict().items() if name not in ('cells', 'counts', 'ranks')}
+        name: array for name, array in batch._asdict().items() if name not in ('cells', 'counts', 'ranks', 'hidden_m2')}
     observations['sensor_range_m'] = np.full((robots, 1), sensor_range_m, np.float32)
     return observations, batch
 
@@ -324,14 +330,14 @@ def _fields(shape: tuple[int, int], robots: int, rows: int) -> Fields:
                   np.zeros((rows, robots), np.int64), queue, np.zeros(shape, np.uint8))
 
 
-def _survey(robots: int) -> Survey:
+def _survey(robots: int, cells: int) -> Survey:
     most = MAX_CANDIDATES
     return Survey(np.empty((POOL, 2), np.int32), np.empty(POOL, np.int32), np.empty(POOL, np.float32),
                   np.empty(POOL, np.float32), np.empty((POOL, POOL), np.float32), np.empty(POOL, np.int64),
                   np.empty((most, 2), np.int32), np.empty(most, np.int32), np.empty(most, np.float32),
                   np.empty(most, np.float32), np.empty((most, most), np.float32), np.empty((robots, 3)),
                   np.empty((robots, 2)), np.empty(robots), np.empty(robots), np.empty((robots, most), np.int32),
-                  np.empty(robots, np.int64))
+                  np.empty(robots, np.int64), np.empty(POOL, np.int64), np.empty(cells, np.int16))
 
 
 def _episode(grid: CoarseGrid, cells: NDArray[np.int32], headings_rad: NDArray[np.float64],
@@ -363,7 +369,7 @@ def _begin(frame: Frame, radio: Radio, air: Air, terrain: Terrain, beliefs: Beli
             sweep(terrain, beliefs, coverage, fleet, robot)
     exchange(radio, air, beliefs, coverage, fleet, 0)
     motion.note_milestones(coverage)
-    observe_all(frame, radio, air, beliefs, fleet, fields, scratch, survey, batch, 0)
+    observe_all(frame, terrain, radio, air, beliefs, fleet, fields, scratch, survey, batch, 0)
     return np.max(fleet.left)
 
 
@@ -386,7 +392,7 @@ def _step(frame: Frame, pace: Pace, radio: Radio, air: Air, terrain: Terrain, be
                 fleet.deciding[robot] = is_active(fleet, robot, step)
         elif not note_who_decides(beliefs, fleet, pace, step):
             continue
-        most = observe_all(frame, radio, air, beliefs, fleet, fields, scratch, survey, batch, step)
+        most = observe_all(frame, terrain, radio, air, beliefs, fleet, fields, scratch, survey, batch, step)
         if over or most > 0 or pace.together or np.max(fleet.left) == 0:
             break
         choices[:] = HOLD

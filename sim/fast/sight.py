@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from marl_core.decision.features import fill_observation, survey_candidates
 from marl_core.mapping.frontiers import FrontierScratch, extract_candidates
 from marl_core.mapping.geodesics import STRAIGHT, UNREACHED, clear_distance_field, fill_distance_field
-from sim.fast.motion import Beliefs, Fleet
+from marl_core.types import UNKNOWN
+from sim.fast.motion import Beliefs, Fleet, Terrain
 from sim.fast.radio import Air, Radio
+
+_UNKNOWN = np.int8(UNKNOWN)
 
 POOL = 256
 """Candidates of a belief that are looked at before each robot keeps its nearest."""
@@ -30,6 +33,7 @@ class Frame(NamedTuple):
         split_cells: longest edge of a candidate's piece of frontier [cells].
         minimum_cells: smaller frontiers are no candidates while there are others [cells].
         step_s: time of a step [s].
+        measures_hidden: whether hidden areas are measured.
     """
 
     resolution_m: float
@@ -39,6 +43,7 @@ class Frame(NamedTuple):
     split_cells: int
     minimum_cells: int
     step_s: float
+    measures_hidden: bool
 
 
 class Batch(NamedTuple):
@@ -56,6 +61,7 @@ class Batch(NamedTuple):
     cells: NDArray[np.int32]
     counts: NDArray[np.int64]
     ranks: NDArray[np.int64]
+    hidden_m2: NDArray[np.float32]
 
 
 class Fields(NamedTuple):
@@ -87,6 +93,8 @@ class Survey(NamedTuple):
         own_cells, own_sizes, own_gains_m2, own_unknown_ratios, own_overlaps: of the chosen. K rows.
         poses, goals_m, to_go_m, ages_s, costs: the team from a robot's point of view. Shapes: (N, ..), (N, K).
         team: the robot, then teammates that it heard lately, ascending. Shape: (N,).
+        hidden_cells: of the pool, see ``_share_hidden``. Shape: (POOL,), int64.
+        owners: Shape: (rows * cols,), int16.
     """
 
     cells: NDArray[np.int32]
@@ -106,10 +114,12 @@ class Survey(NamedTuple):
     ages_s: NDArray[np.float64]
     costs: NDArray[np.int32]
     team: NDArray[np.int64]
+    hidden_cells: NDArray[np.int64]
+    owners: NDArray[np.int16]
 
 
 @njit(cache=True, nogil=True)
-def observe_all(frame: Frame, radio: Radio, air: Air, beliefs: Beliefs, fleet: Fleet, fields: Fields,
+def observe_all(frame: Frame, terrain: Terrain, radio: Radio, air: Air, beliefs: Beliefs, fleet: Fleet, fields: Fields,
                 scratch: FrontierScratch, survey: Survey, batch: Batch, step: int) -> int:
     """Write the observations of robots that decide into ``batch``; of others nothing is a candidate.
 
@@ -127,7 +137,14 @@ def observe_all(frame: Frame, radio: Radio, air: Air, beliefs: Beliefs, fleet: F
             continue
         if pooled < 0 or not radio.together:
             pooled = _pool_candidates(frame, beliefs, fields, fleet.belief_of[robot], robot, scratch, survey)
+            if frame.measures_hidden:
+                _share_hidden(terrain.free, beliefs.state[fleet.belief_of[robot]], survey.cells[:pooled],
+                              survey.owners, fields.queue.reshape(-1), survey.hidden_cells)
         _choose_own(fields.cost[0, robot], pooled, survey, batch, robot)
+        if frame.measures_hidden:
+            batch.hidden_m2[robot] = 0.0
+            for k in range(batch.counts[robot]):
+                batch.hidden_m2[robot, k] = survey.hidden_cells[survey.chosen[k]] * frame.resolution_m ** 2
         _look_from(frame, radio, air, beliefs, fleet, fields, survey, batch, robot, step)
         fleet.left[robot] = batch.counts[robot]
         most = max(most, batch.counts[robot])
@@ -157,6 +174,38 @@ def _pool_candidates(frame: Frame, beliefs: Beliefs, fields: Fields, belief: int
     survey_candidates(state, frame.resolution_m, survey.cells[:count], frame.sensor_range_m, survey.gains_m2,
                       survey.unknown_ratios, survey.overlaps)
     return count
+
+
+@njit(cache=True, nogil=True)
+def _share_hidden(free: NDArray[np.bool_], state: NDArray[np.int8], cells: NDArray[np.int32],
+                  owners: NDArray[np.int16], queue: NDArray[np.int32], hidden_cells: NDArray[np.int64]) -> None:
+    """Give every free cell that is not known yet to the candidate from which it is nearest by way.
+
+    Args:
+        free: truth. state: what is known. Shape: (rows, cols).
+        cells: candidates. Shape: (K, 2).
+        owners: scratch. Shape: (rows * cols,). queue: scratch. Shape: at least (rows * cols,).
+        hidden_cells: written: how many each got. Shape: at least (K,).
+    """
+    cols, head, tail = free.shape[1], 0, 0
+    flat_free, flat_state = free.reshape(-1), state.reshape(-1)
+    owners[:] = -1
+    hidden_cells[:cells.shape[0]] = 0
+    for k in range(cells.shape[0]):
+        cell = cells[k, 0] * cols + cells[k, 1]
+        owners[cell] = k
+        queue[tail] = cell
+        tail += 1
+    while head < tail:
+        cell = queue[head]
+        head += 1
+        for offset in (-cols, -1, 1, cols):
+            near = cell + offset
+            if owners[near] < 0 and flat_free[near]:
+                owners[near] = owners[cell]
+                hidden_cells[owners[cell]] += flat_state[near] == _UNKNOWN
+                queue[tail] = near
+                tail += 1
 
 
 @njit(cache=True, nogil=True)

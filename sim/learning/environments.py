@@ -10,15 +10,20 @@ from marl_core.config import from_mapping
 from marl_core.errors import TrainingError
 
 
-def _exploration(agents: Mapping[str, Any] | None = None, **options: Any) -> ParallelEnv:
-    """``agents``: overrides of AgentHostConfig; whole agents explore then, instead of points on a grid."""
+def _exploration(agents: Mapping[str, Any] | None = None, grid: Mapping[str, Any] | None = None,
+                 **options: Any) -> ParallelEnv:
+    """``agents``: overrides of AgentHostConfig; whole agents explore then, instead of points on a grid, for which
+    ``grid`` holds overrides of FastConfig.
+    """
     from sim.env import ExplorationEnv  # compiled kernels load here, only where they are used
-    return ExplorationEnv(**options, host=_host(agents))
+    return ExplorationEnv(**options, host=_host(agents, grid))
 
 
-def _host(agents: Mapping[str, Any] | None) -> Any:
+def _host(agents: Mapping[str, Any] | None, grid: Mapping[str, Any] | None = None) -> Any:
     if agents is None:
-        return None
+        from sim.fast import FastConfig
+        from sim.hosts import FastHost
+        return FastHost(from_mapping(FastConfig, grid or {}, 'grid'))
     from sim.agent_host import AgentHost, AgentHostConfig
     return AgentHost(from_mapping(AgentHostConfig, agents, 'agents'))
 

@@ -39,6 +39,16 @@ def test_corridor_by_hand() -> None:
     assert episode.done
 
 
+def test_hidden_area_is_shared_by_the_nearest_candidates() -> None:
+    """Cells 11 to 22 of 40 are known: 10 are left on one side and 18 on the other, and behind the ends nothing is."""
+    episode = FastExploration(corridor(40), robots=2, sensor_range_m=2.0, config=FastConfig(measures_hidden=True))
+    episode.reset(np.array([[1, 16], [1, 17]]))
+    cols = episode.candidate_cells[0, :2, 1]
+    hidden = {int(col < 17): area for col, area in zip(cols, episode.hidden_m2[0, :2], strict=True)}
+    assert hidden == {1: pytest.approx(10 * 0.16), 0: pytest.approx(18 * 0.16)}
+    assert not episode.hidden_m2[:, 2:].any()
+
+
 def choice_of(episode: FastExploration, robot: int, col: int) -> int:
     return int(np.flatnonzero(episode.candidate_cells[robot, :2, 1] == col)[0])
 
