@@ -108,6 +108,12 @@ def choosing(episode: Episode, action_mask: str) -> NDArray[np.bool_]:
     return episode.alive & episode.observations[action_mask][:-1].astype(bool).any(-1)
 
 
+def present(episodes: Sequence[Episode]) -> NDArray[np.bool_]:
+    """Which rows of ``seen`` are of agents that took part in a step. Shape: (R,)."""
+    return np.concatenate([
+        np.concatenate((episode.alive, np.zeros_like(episode.alive[:1]))).ravel() for episode in episodes])
+
+
 def batch(episodes: Sequence[Episode], flat: Seen, values: Sequence[NDArray[np.float32]],
           advantages: Sequence[NDArray[np.float32]], choices: Sequence[NDArray[np.bool_]]) -> Batch:
     """Keep the rows in which an agent took part.
@@ -118,15 +124,14 @@ def batch(episodes: Sequence[Episode], flat: Seen, values: Sequence[NDArray[np.f
         advantages: of each episode. Shapes: (S, N).
         choices: where agents had something to choose. Shapes: (S, N).
     """
-    keep = torch.from_numpy(np.concatenate([
-        np.concatenate((episode.alive, np.zeros_like(episode.alive[:1]))).ravel() for episode in episodes]))
+    keep = torch.from_numpy(present(episodes))
 
-    def present(arrays: Sequence[NDArray]) -> Tensor:
+    def kept(arrays: Sequence[NDArray]) -> Tensor:
         return torch.from_numpy(np.concatenate([array[episode.alive] for array, episode in zip(arrays, episodes,
                                                                                                strict=True)]))
 
     returns = [advantage + value[:-1] for advantage, value in zip(advantages, values, strict=True)]
     return Batch({name: rows[keep] for name, rows in flat.observations.items()}, flat.states, flat.step[keep],
-                 present([episode.actions for episode in episodes]),
-                 present([episode.log_probabilities for episode in episodes]), present(advantages), present(returns),
-                 present(choices))
+                 kept([episode.actions for episode in episodes]),
+                 kept([episode.log_probabilities for episode in episodes]), kept(advantages), kept(returns),
+                 kept(choices))

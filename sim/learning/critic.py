@@ -56,13 +56,59 @@ class Critic(nn.Module):
         Returns:
             Shape: (M,).
         """
+        return self.value(self._seen(observation, states, step)).squeeze(-1)
+
+    def _seen(self, observation: Mapping[str, Tensor], states: Tensor | None, step: Tensor) -> Tensor:
+        """All that the critic knows of each decision, in a row. Shape: (M, size)."""
         parts = [_compressed(observation[name].to(torch.float32)).reshape(len(step), -1) for name in self.plain]
         for name, embed in self.pooled.items():
             rows = embed(_compressed(observation[name].to(torch.float32)))
             parts += [rows.mean(-2), rows.amax(-2)]
         if self.state is not None and states is not None:
             parts.append(self.state(states.to(torch.float32))[step])
-        return self.value(torch.cat(parts, dim=-1)).squeeze(-1)
+        return torch.cat(parts, dim=-1)
+
+
+class ActionCritic(Critic):
+    """Value of every action of an agent, normalised, for counterfactual advantages (see ``gae.counterfactual``).
+
+        value of the state + term of the action,
+
+    where the term of an action that the mask forbids is 0: where an agent has nothing to choose, all actions have the
+    value of the state. If the environment describes its actions in the rows of a table (as ``candidates`` does), one
+    network gives the terms of all rows; otherwise every action has an output of its own. Unlike the critic of the COMA
+    paper it does not see what the teammates choose at the same step, only what observation and state tell of them.
+    """
+
+    def __init__(self, observation_shapes: Mapping[str, tuple[int, ...]], state_shape: tuple[int, ...] | None,
+                 actions: int, action_mask: str, config: CriticConfig = CriticConfig()) -> None:
+        """``actions``: how many there are. ``action_mask``: observation that marks allowed ones, '' if all are."""
+        super().__init__(observation_shapes, state_shape, config)
+        self.actions, self.action_mask = actions, action_mask
+        tables = [name for name in self.pooled if observation_shapes[name][0] == actions]
+        self.columns = [*tables, *(name for name in self.plain if observation_shapes[name] == (actions,))]
+        size, width = self.value[0].in_features, config.width
+        self.embed_action: nn.Module | None = None
+        if tables:
+            features = sum(observation_shapes[name][1] if name in tables else 1 for name in self.columns)
+            self.embed_action = nn.Linear(features, width)
+        self.embed_state = nn.Linear(size, width)
+        self.term = nn.Sequential(nn.ReLU(), nn.Linear(width, width), nn.ReLU(),
+                                  nn.Linear(width, 1 if tables else actions))
+
+    def forward(self, observation: Mapping[str, Tensor], states: Tensor | None, step: Tensor) -> Tensor:
+        """Values of all actions. Shape: (M, actions). See Critic."""
+        seen = self._seen(observation, states, step)
+        mixed = self.embed_state(seen)
+        if self.embed_action is None:
+            terms = self.term(mixed)
+        else:
+            rows = torch.cat([_compressed(observation[name].to(torch.float32)).reshape(len(step), self.actions, -1)
+                              for name in self.columns], dim=-1)
+            terms = self.term(mixed.unsqueeze(-2) + self.embed_action(rows)).squeeze(-1)
+        if self.action_mask:
+            terms = torch.where(observation[self.action_mask].bool(), terms, 0.0)
+        return self.value(seen) + terms
 
 
 def _state_network(shape: tuple[int, ...] | None, config: CriticConfig) -> nn.Module | None:

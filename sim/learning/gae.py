@@ -1,4 +1,6 @@
-"""Generalised advantage estimation for decisions that last differently long, and the scale of advantages."""
+"""Generalised advantage estimation for decisions that last differently long, the counterfactual alternative, and the
+scale of advantages.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +41,32 @@ def advantages(rewards: Array, values: Array, elapsed: Array, terminated: NDArra
         following = np.where(alive[step], surprise, 0.0).astype(np.float32)
         result[step] = following
     return result
+
+
+def expected(values: Array, log_policy: Array) -> Array:
+    """What a policy may expect where every action has a value. Shapes: (M, A), (M, A) -> (M,).
+
+    Args:
+        log_policy: logarithms of the probabilities of actions, forbidden ones far below.
+    """
+    return (np.exp(log_policy) * values).sum(axis=-1).astype(np.float32)
+
+
+def counterfactual(values: Array, log_policy: Array, chosen: NDArray[np.int64]) -> Array:
+    """How much better what an agent chose is than what its policy may expect (COMA, Foerster et al. 2018).
+
+        values[chosen] - sum over actions a of probability(a) * values[a]
+
+    What the rest of the team earned is in both terms and drops out, which says whose merit a shared reward is.
+
+    Args:
+        values: of every action. Shape: (M, A). log_policy: see ``expected``. chosen: Shape: (M,).
+
+    Returns:
+        Shape: (M,).
+    """
+    own = np.take_along_axis(values, chosen[:, np.newaxis], axis=-1)[:, 0]
+    return (own - expected(values, log_policy)).astype(np.float32)
 
 
 def standardised(values: Array, limit: float, robust: bool) -> Array:

@@ -4,8 +4,9 @@ It knows nothing of exploration: it sees named arrays, masked discrete actions a
 them, logits of a rule (``reference``) from which the policy should not stray too far.
 """
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,8 +16,8 @@ from torch.nn import functional
 
 from marl_core.errors import TrainingError
 from sim.learning import buffer, gae
-from sim.learning.buffer import Batch, Episode
-from sim.learning.critic import Critic, ValueNorm
+from sim.learning.buffer import Batch, Episode, Seen
+from sim.learning.critic import ActionCritic, Critic, ValueNorm
 from sim.learning.shaping import shaped
 
 FORBIDDEN = -1e9
@@ -60,8 +61,15 @@ class MappoConfig:
     """Scale advantages by percentiles instead of the standard deviation."""
     gradient_limit: float = 0.5
     """Largest norm of a gradient."""
+    advantage: str = 'gae'
+    """``gae``, or ``counterfactual``: what was chosen against what the policy may expect, by a critic that values every
+    action and learns from the same lambda-returns. It has nothing but this critic to go by, so let that learn faster
+    (``critic_rate``) and earlier (``warm_up`` of the run) than the actor."""
     shaping: float = 0.0
     """Weight of potential-based shaping; needs an environment whose infos tell a ``potential``."""
+
+
+ADVANTAGES = ('gae', 'counterfactual')
 
 
 class Mappo:
@@ -69,7 +77,16 @@ class Mappo:
 
     def __init__(self, actor: nn.Module, critic: Critic, config: MappoConfig, action_mask: str = '',
                  reference: str = '', seed: int = 0) -> None:
-        """``action_mask`` and ``reference`` name observations, '' where the environment has none."""
+        """``action_mask`` and ``reference`` name observations, '' where the environment has none.
+
+        Raises:
+            TrainingError: unknown advantage, or a critic that cannot give it.
+        """
+        if config.advantage not in ADVANTAGES:
+            raise TrainingError(f'unknown advantage {config.advantage!r}; known: {", ".join(ADVANTAGES)}')
+        self.counterfactual = config.advantage == 'counterfactual'
+        if self.counterfactual != isinstance(critic, ActionCritic):
+            raise TrainingError(f'advantage {config.advantage!r} does not go with a {type(critic).__name__}')
         self.actor, self.critic, self.config = actor, critic, config
         self.action_mask, self.reference = action_mask, reference
         self.value_norm = ValueNorm()
@@ -118,6 +135,9 @@ class Mappo:
         if not np.isfinite(predicted).all():
             raise TrainingError('values of the critic are not finite; lower its learning rate and go on from the last '
                                 'checkpoint')
+        contrast = None
+        if self.counterfactual:
+            predicted, contrast = self._expected(flat, episodes, predicted)
         sizes = [(episode.actions.shape[0] + 1, episode.actions.shape[1]) for episode in episodes]
         edges = np.cumsum([rows * agents for rows, agents in sizes])[:-1]
         values = [part.reshape(size) for part, size in zip(np.split(predicted, edges), sizes, strict=True)]
@@ -126,8 +146,24 @@ class Mappo:
                                     episode.alive, choice, self.config.discount, self.config.trace)
                      for episode, value, choice in zip(episodes, values, choices, strict=True)]
         batch = buffer.batch(episodes, flat, values, estimated, choices)
-        left = float(batch.advantages.var() / (batch.returns.var() + 1e-8))
+        missed = batch.advantages
+        if contrast is not None:
+            own = torch.from_numpy(contrast[buffer.present(episodes)])
+            batch, missed = replace(batch, advantages=own), missed - own
+        left = float(missed.var() / (batch.returns.var() + 1e-8))
         return batch, 1.0 - left
+
+    def _expected(self, flat: Seen, episodes: list[Episode],
+                  values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """From values of all actions what the policy that played may expect, and by how much what it chose differs.
+
+        Shape: (R, A) -> (R,), (R,). What follows the last step was not chosen; it is not looked at.
+        """
+        with torch.no_grad():
+            log_policy = self._log_policy(self.actor(flat.observations), flat.observations).numpy()
+        chosen = np.concatenate([np.concatenate((episode.actions, np.zeros_like(episode.actions[:1]))).ravel()
+                                 for episode in episodes])
+        return gae.expected(values, log_policy), gae.counterfactual(values, log_policy, chosen)
 
     def _rewards(self, episode: Episode) -> NDArray[np.float32]:
         if not self.config.shaping:
@@ -145,6 +181,8 @@ class Mappo:
             for rows, steps, place in parts:
                 states = None if batch.states is None else batch.states[steps]
                 values = self.critic({name: array[rows] for name, array in batch.observations.items()}, states, place)
+                if self.counterfactual:
+                    values = values.gather(-1, batch.actions[rows].unsqueeze(-1)).squeeze(-1)
                 loss = functional.huber_loss(values, target[rows], delta=2.0)
                 self._descend(self.critic_optimizer, self.critic, loss)
                 losses.append(float(loss.detach()))
@@ -175,9 +213,7 @@ class Mappo:
 
     def _actor_loss(self, batch: Batch, rows: Tensor, scaled: Tensor) -> tuple[Tensor, dict[str, float]]:
         observation = {name: array[rows] for name, array in batch.observations.items()}
-        mask = observation[self.action_mask].bool() if self.action_mask else None
-        sharpness = self.config.sharpness
-        log_policy = log_probabilities(sharpness * self.actor(observation), mask)
+        log_policy = self._log_policy(self.actor(observation), observation)
         chosen = log_policy.gather(-1, batch.actions[rows].unsqueeze(-1)).squeeze(-1)
         old = batch.log_probabilities[rows]
         gain = clipped_objective(chosen, old, scaled[rows], self.config.clip).mean()
@@ -189,11 +225,15 @@ class Mappo:
                        'actor/divergence': float((torch.exp(change) - 1 - change).mean()),
                        'actor/clipped': float(((torch.exp(change) - 1).abs() > self.config.clip).float().mean())}
         if self.reference:
-            strayed = divergence(log_policy, log_probabilities(sharpness * observation[self.reference],
-                                                               mask)).mean()
+            strayed = divergence(log_policy, self._log_policy(observation[self.reference], observation)).mean()
             loss = loss + self.config.reference_weight * strayed
             numbers['actor/reference_divergence'] = float(strayed.detach())
         return loss, numbers
+
+    def _log_policy(self, logits: Tensor, observation: Mapping[str, Tensor]) -> Tensor:
+        """Logarithms of the probabilities with which actions are played. Shape: (B, A)."""
+        mask = observation[self.action_mask].bool() if self.action_mask else None
+        return log_probabilities(self.config.sharpness * logits, mask)
 
     def _minibatches(self, batch: Batch) -> list[Part]:
         """Random parts of a batch that never split a joint step, so that each state is encoded once."""

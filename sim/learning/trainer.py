@@ -16,7 +16,7 @@ from marl_core.config import from_mapping
 from marl_core.errors import TrainingError
 from sim.learning import checkpoint, evaluation
 from sim.learning.actors import build_actor, observation_shapes
-from sim.learning.critic import Critic, CriticConfig
+from sim.learning.critic import ActionCritic, Critic, CriticConfig
 from sim.learning.environments import make_environment
 from sim.learning.mappo import Mappo, MappoConfig
 from sim.learning.players import DEFAULT_ENGINE, Players, make_players
@@ -203,9 +203,14 @@ def build_learner(config: TrainingConfig) -> Mappo:
     environment.reset(seed=config.seed)
     actor = build_actor(config.actor, environment, config.actor_options, config.seed)
     state = state_of(environment)
+    shapes, state_shape = observation_shapes(environment), None if state is None else state.shape
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        critic = Critic(observation_shapes(environment), None if state is None else state.shape, config.critic)
+        if config.mappo.advantage == 'counterfactual':
+            actions = int(environment.action_space(environment.possible_agents[0]).n)
+            critic = ActionCritic(shapes, state_shape, actions, config.action_mask, config.critic)
+        else:
+            critic = Critic(shapes, state_shape, config.critic)
     return ALGORITHMS[config.algorithm](actor, critic, config.mappo, config.action_mask, config.reference,
                                         config.seed)
 
