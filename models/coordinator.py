@@ -11,9 +11,13 @@ and both terms of the correction start at exactly zero: an untrained coordinator
 Distances between candidates and from teammates to candidates enter attention as a per-head bias, so that the
 structure of tours (what Hungarian and mTSP planners compute on) need not be learnt from coordinates.
 
+With ``foresight`` it also says what free area it expects hidden behind each candidate, and how sure it is: a first,
+small model of the world, learnt from the truth that simulations know and fed back into the decision.
+
 Shapes: ``...`` are batch dimensions (none when exported), K candidates, T robots, F features, D width, H heads.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -52,6 +56,8 @@ class CoordinatorConfig:
     """Attention falls with distance. False: it knows no distances but those among the features."""
     teammate_intent: bool = True
     """See where teammates go, and how far they have to. False: see only where they are."""
+    foresight: bool = False
+    """Predict the hidden free area near each candidate, and use the prediction."""
 
 
 class Attention(nn.Module):
@@ -129,12 +135,41 @@ class Coordinator(CandidateNetwork):
         self.head_norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, 1, bias=False)
         self.linear = nn.Linear(FEATURES, CONTEXTS, bias=False)
+        self.expectation = nn.Linear(config.width, 2) if config.foresight else None
+        self.use_of_expectation = nn.Linear(2, 1, bias=False) if config.foresight else None
+        if config.foresight:
+            nn.init.zeros_(self.use_of_expectation.weight)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.linear.weight)
 
     def score(self, candidates: Tensor, candidate_mask: Tensor, candidate_distances_m: Tensor, team: Tensor,
               team_mask: Tensor, team_distances_m: Tensor, base_logits: Tensor, sensor_range_m: Tensor) -> Tensor:
         """See CandidateNetwork."""
+        return self.score_and_foresee(candidates, candidate_mask, candidate_distances_m, team, team_mask,
+                                      team_distances_m, base_logits, sensor_range_m)[0]
+
+    def foresee(self, observation: Mapping[str, Tensor], hidden_m2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of a padded batch, and how well what was expected hidden agrees with the truth.
+
+        Args:
+            observation: see ``forward``. hidden_m2: truth near each candidate [m2]. Shape: (B, K).
+
+        Returns:
+            Logits, Shape: (B, K); mean of the negative log likelihood of the truth (log1p of squares of the sensor
+            range, normally distributed), Shape: (); part of its variance that is explained, Shape: ().
+        """
+        logits, expected = self.batched(observation, self.score_and_foresee)
+        truth = torch.log1p(hidden_m2 / observation['sensor_range_m'] ** 2)
+        mask = observation['candidate_mask']
+        mean, log_variance, truth = expected[..., 0][mask], expected[..., 1][mask], truth[mask]
+        missed = (truth - mean) ** 2
+        loss = 0.5 * (log_variance + missed * torch.exp(-log_variance)).mean()
+        return logits, loss, 1.0 - missed.mean().detach() / truth.var(unbiased=False).clamp(min=1e-6)
+
+    def score_and_foresee(self, candidates: Tensor, candidate_mask: Tensor, candidate_distances_m: Tensor, team: Tensor,
+                          team_mask: Tensor, team_distances_m: Tensor, base_logits: Tensor,
+                          sensor_range_m: Tensor) -> tuple[Tensor, ...]:
+        """Logits, and with foresight mean and log variance of what is expected. Shapes: (..., K), (..., K, 2)."""
         per_range = 1.0 / sensor_range_m.unsqueeze(-1)
         near = candidate_distances_m * per_range
         no_candidate = torch.where(candidate_mask, 0.0, MASKED).unsqueeze(-2)
@@ -148,8 +183,15 @@ class Coordinator(CandidateNetwork):
             between, team_near = 0.0 * between, 0.0 * team_near
         for layer in self.layers:
             tokens = layer(tokens, mates, between, team_near, no_candidate.unsqueeze(-2), no_robot.unsqueeze(-2))
-        residual = self.head(self.head_norm(tokens)) + LINEAR_GAIN * (
+        seen = self.head_norm(tokens)
+        residual = self.head(seen) + LINEAR_GAIN * (
             self.linear(features) * contexts(candidate_mask, team_mask)).sum(-1, keepdim=True)
+        foreseen: tuple[Tensor, ...] = ()
+        if self.expectation is not None:
+            expected = self.expectation(seen).clamp(-6.0, 6.0)
+            # What is expected shall be what is there, not what it takes to be chosen: no gradient comes back from here.
+            residual = residual + LINEAR_GAIN * self.use_of_expectation(expected.detach())
+            foreseen = (expected,)
         limit = self.config.residual_limit
         scored = base_logits + self.scorer.terms(features, candidate_mask, team_mask)
-        return scored + limit * torch.tanh(residual.squeeze(-1) / limit)
+        return scored + limit * torch.tanh(residual.squeeze(-1) / limit), *foreseen

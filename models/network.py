@@ -1,6 +1,6 @@
 """What all networks that choose among candidates have in common: batches, and the way to ONNX."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -31,25 +31,28 @@ class CandidateNetwork(nn.Module):
         Returns:
             Shape: (B, K). Rows beyond the last valid candidate hold MASKED.
         """
+        return self.batched(observation, lambda *arrays: (self.score(*arrays),))[0]
+
+    def batched(self, observation: Mapping[str, Tensor],
+                function: Callable[..., tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """Outputs of a function of the arrays of specs.OBSERVATION for a padded batch.
+
+        Args:
+            observation: see ``forward``.
+            function: gives logits, and more if it likes. Shapes: (B, K, ...).
+
+        Returns:
+            Beyond the last valid candidate, logits are MASKED and all else is 0. Shapes: (B, K, ...).
+        """
         counts = observation['candidate_mask'].sum(-1)
         if len(counts) < 4 * PARTS:
-            return self._trimmed(observation)
+            return _trimmed(observation, function)
         # Most observations fill a third of the padding. Sorted into parts of like size, most of it is cut off.
         order = torch.argsort(counts)
-        parts = [self._trimmed({name: array[rows] for name, array in observation.items()})
+        parts = [_trimmed({name: array[rows] for name, array in observation.items()}, function)
                  for rows in order.chunk(PARTS)]
-        return torch.cat(parts)[torch.argsort(order)]
-
-    def _trimmed(self, observation: Mapping[str, Tensor]) -> Tensor:
-        padded = observation['candidate_mask'].shape[-1]
-        used = max(1, int(observation['candidate_mask'].sum(-1).max()))
-        robots = max(1, int(observation['team_mask'].sum(-1).max()))
-        logits = self.score(
-            observation['candidates'][..., :used, :], observation['candidate_mask'][..., :used],
-            observation['candidate_distances_m'][..., :used, :used], observation['team'][..., :robots, :],
-            observation['team_mask'][..., :robots], observation['team_distances_m'][..., :robots, :used],
-            observation['base_logits'][..., :used], observation['sensor_range_m'])
-        return functional.pad(logits, (0, padded - used), value=MASKED)
+        place = torch.argsort(order)
+        return tuple(torch.cat(outputs)[place] for outputs in zip(*parts, strict=True))
 
     def as_onnx(self, path: str | Path, opset: int = 18) -> None:
         """Write the network as ONNX with named inputs of specs.OBSERVATION and dynamic K and T, without batch.
@@ -64,6 +67,19 @@ class CandidateNetwork(nn.Module):
         torch.onnx.export(scorer, tuple(example[name] for name in names), str(path), input_names=names,
                           output_names=['logits'], opset_version=opset, dynamo=True, dynamic_shapes=dynamic,
                           external_data=False, verbose=False)
+
+
+def _trimmed(observation: Mapping[str, Tensor], function: Callable[..., tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    padded = observation['candidate_mask'].shape[-1]
+    used = max(1, int(observation['candidate_mask'].sum(-1).max()))
+    robots = max(1, int(observation['team_mask'].sum(-1).max()))
+    outputs = function(
+        observation['candidates'][..., :used, :], observation['candidate_mask'][..., :used],
+        observation['candidate_distances_m'][..., :used, :used], observation['team'][..., :robots, :],
+        observation['team_mask'][..., :robots], observation['team_distances_m'][..., :robots, :used],
+        observation['base_logits'][..., :used], observation['sensor_range_m'])
+    return tuple(functional.pad(output, (*(0, 0) * (output.dim() - 2), 0, padded - used), value=0.0 if rank else MASKED)
+                 for rank, output in enumerate(outputs))
 
 
 class _Scorer(nn.Module):
