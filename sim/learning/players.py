@@ -41,7 +41,7 @@ class Players(ABC, Generic[Worker]):
 
     Attributes:
         source: what workers build their environments and actor from.
-        workers: who plays, by rank. replaced: workers that died so far.
+        workers: who plays, by rank. replaced: dead workers whose place others took.
     """
 
     def __init__(self, source: Source, count: int) -> None:
@@ -95,24 +95,24 @@ class Players(ABC, Generic[Worker]):
         works = [(do, published, items[rank::share]) for rank in range(share)]
         for worker, work in zip(self.workers, works, strict=True):
             self._send(worker, work)
-        parts = [self._answer(rank, work) for rank, work in enumerate(works)]
-        return [parts[number % share][number // share] for number in range(len(items))]
+        answers = [self._answer(rank, work) for rank, work in enumerate(works)]
+        for rank, answer in enumerate(answers):
+            if isinstance(answer, str):
+                raise TrainingError(f'rollout worker {rank} failed: {answer}')
+        return [answers[number % share][number // share] for number in range(len(items))]
 
-    def _answer(self, rank: int, work: Work) -> list[Any]:
-        """What a worker did, or one that took its place."""
+    def _answer(self, rank: int, work: Work) -> list[Any] | str:
+        """What a worker answers, or one that takes its place."""
         how = ''
-        for _ in range(PROCESS_LIVES):
-            try:
-                answer = self._receive(self.workers[rank])
-            except WorkerDied as death:
-                how = str(death)
+        for life in range(PROCESS_LIVES):
+            if life > 0:
                 self.replaced += 1
                 self.workers[rank] = self._start()
                 self._send(self.workers[rank], work)
-                continue
-            if isinstance(answer, str):
-                raise TrainingError(f'rollout worker {rank} failed: {answer}')
-            return answer
+            try:
+                return self._receive(self.workers[rank])
+            except WorkerDied as death:
+                how = str(death)
         raise TrainingError(f'rollout workers died {PROCESS_LIVES} times at the same work (the last: {how}); '
                             f'is there memory for {len(self.workers)} of them?')
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 
 import numpy as np
 from gymnasium import spaces
@@ -132,7 +133,20 @@ class Broken(Matching):
 
 
 class Deadly(Matching):
-    """Takes its process with it."""
+    """Takes its process with it in the middle of an episode; once, where a file remembers it."""
+
+    def __init__(self, once=None):
+        super().__init__()
+        self.once = once
 
     def step(self, actions):
-        os.kill(os.getpid(), signal.SIGKILL)
+        if self.steps == 2 and self._dies():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().step(actions)
+
+    def _dies(self):
+        with suppress(FileExistsError):
+            if self.once is not None:
+                open(self.once, 'x').close()
+            return True
+        return False

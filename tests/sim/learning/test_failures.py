@@ -1,18 +1,14 @@
 """What goes wrong while learning is named, and nothing that was learnt is lost."""
 
-import os
-import signal
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
 from marl_core.errors import TrainingError
 from sim.learning import checkpoint
-from sim.learning.players import Processes
 from sim.learning.rollout import REFERENCE, Player, Ticket
-from sim.learning.trainer import Trainer, build_learner, source_of
+from sim.learning.trainer import Trainer, source_of
 from tests.sim.learning.test_trainer import MATCHING
 
 
@@ -39,25 +35,6 @@ def test_a_loss_that_is_no_number_stops_before_it_is_saved(tmp_path, module):
     assert checkpoint.load(trainer.last)['iteration'] == 1
     *_, last = Trainer(config, tmp_path).run()
     assert last['iteration'] == 4
-
-
-def test_a_killed_process_is_replaced_and_its_episodes_are_played_again():
-    tickets = [Ticket(seed, seed) for seed in range(8)]
-    weights = build_learner(MATCHING).actor.state_dict()
-    with Processes(source_of(MATCHING), 2) as players:
-        before = players.play(weights, tickets)
-        os.kill(players.workers[1][0].pid, signal.SIGKILL)
-        after = players.play(weights, tickets)
-        assert players.replaced == 1
-    for one, other in zip(before, after, strict=True):
-        np.testing.assert_array_equal(one.actions, other.actions)
-
-
-def test_processes_that_die_of_their_work_are_given_up():
-    source = replace(source_of(MATCHING), environment='tasks:Deadly', environment_options={})
-    with Processes(source, 2) as players:
-        with pytest.raises(TrainingError, match='died 3 times.*exit code -9'):
-            players.play(REFERENCE, [Ticket(0, None)])
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
