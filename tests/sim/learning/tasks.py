@@ -108,6 +108,18 @@ class Climbing(Matching):
                        for agent, info in infos.items()}
 
 
+class Scattered(Matching):
+    """Each agent has heard of no other."""
+
+    def reset(self, seed=None, options=None):
+        observations, infos = super().reset(seed, options)
+        return observations, {agent: info | {'own_rank': 0} for agent, info in infos.items()}
+
+    def step(self, actions):
+        *rest, infos = super().step(actions)
+        return *rest, {agent: info | {'own_rank': 0} for agent, info in infos.items()}
+
+
 class Broken(Matching):
     """Breaks its word from a given step on."""
 
