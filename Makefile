@@ -35,10 +35,10 @@ train: setup  ## tune the scorer, train the policy from nothing, evaluate both, 
 	$(RUN) python -m sim tune --config config/training/scorer.yaml --output runs/scorer
 	$(RUN) python -m sim export runs/scorer --output models/exported/scorer.onnx
 	$(RUN) python -m sim train --config config/training/coordinator.yaml --output runs/coordinator
-	$(RUN) python -m sim evaluate runs/coordinator runs/scorer nearest minpos hungarian voronoi mtsp --episodes 400 \
-		--output runs/coordinator/evaluation.json
-	$(RUN) python -m sim export runs/coordinator --evaluation runs/coordinator/evaluation.json
-	$(RUN) python -m sim export runs/scorer --output models/exported/scorer.onnx --evaluation runs/coordinator/evaluation.json
+	$(RUN) python -m sim export runs/coordinator
+	$(RUN) python -m sim evaluate --config config/evaluation/full.yaml --sets 'generated*' --output runs/evaluation
+	$(RUN) python -m sim export runs/coordinator --evaluation runs/evaluation/report.json
+	$(RUN) python -m sim export runs/scorer --output models/exported/scorer.onnx --evaluation runs/evaluation/report.json
 
 setup: system $(VENV)/.ready
 

@@ -1,4 +1,4 @@
-"""``python -m sim tune|train|evaluate|report|export|play``: everything that happens off the robot, one command each."""
+"""``python -m sim tune|train|evaluate|export|play``: everything that happens off the robot, one command each."""
 
 import argparse
 import os
@@ -31,15 +31,14 @@ def _parser() -> argparse.ArgumentParser:
         description='Train, evaluate, export and watch policies that coordinate a fleet.',
         epilog='A policy from nothing to a robot:\n'
                '  python -m sim train --config config/training/quick.yaml --output runs/mine\n'
-               '  python -m sim evaluate runs/mine --episodes 200 --output runs/mine/evaluation.json\n'
-               '  python -m sim export runs/mine --evaluation runs/mine/evaluation.json\n'
+               '  python -m sim evaluate --policies runs/mine --output runs/mine/evaluation\n'
+               '  python -m sim export runs/mine --evaluation runs/mine/evaluation/report.json\n'
                '  python -m sim play models/exported/coordinator.onnx --output episode.gif\n'
                '  tensorboard --logdir runs            (watch training)')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     _add_tune(commands)
     _add_train(commands)
     _add_evaluate(commands)
-    _add_report(commands)
     _add_export(commands)
     _add_play(commands)
     return parser
@@ -88,40 +87,24 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate = commands.add_parser(
         'evaluate', help='compare policies on held-back worlds', formatter_class=argparse.RawDescriptionHelpFormatter,
-        description='Play the same held-back worlds and starts with several policies and compare them in pairs.\n'
-                    'Prints a table; intervals are 95 % bootstrap intervals over episodes.',
-        epilog='Two good policies differ by about 0.1 in log makespan on any one episode, so 1 % needs 400 episodes.')
-    evaluate.add_argument('policies', nargs='+',
-                          help='runs (their best.ckpt), checkpoints (.ckpt), models (.onnx), or '
-                               'nearest burgard minpos hungarian voronoi mtsp')
-    evaluate.add_argument('--against', default='burgard', help='the baseline of all ratios (default: %(default)s)')
-    evaluate.add_argument('--config', type=Path, default=None,
-                          help="YAML of the environment (default: the first checkpoint's, else the defaults)")
-    evaluate.add_argument('--episodes', type=int, default=100, help='default: %(default)s')
-    evaluate.add_argument('--first', type=int, default=2_000_000_000,
-                          help='first seed; from 1e9 on no training ever sees it (default: %(default)s)')
-    evaluate.add_argument('--robots', type=int, default=None, help="size of the team (default: the configuration's)")
-    evaluate.add_argument('--worlds', nargs='+', default=None, metavar='WORLD',
-                          help='explore these in turn instead of drawn ones: office:3@30x20, or map_server YAML files, '
-                               'where every turn takes another start')
-    evaluate.add_argument('--metric', default='makespan_s', help='default: %(default)s; also makespan_95_s, ...')
+        description='Play all sets of an evaluation (config/evaluation/) with its policies and every classical one on\n'
+                    'the same worlds and starts. Prints the ratios of their times with 95 % bootstrap intervals, and\n'
+                    'writes report.html, report.json and figures: also distance, traffic, time to decide, plans that\n'
+                    'know the map, pictures. Every run is kept: started again with the same folder, also with more\n'
+                    'sets or policies, only what is missing is played.',
+        epilog='Two good policies differ by 0.1 in log makespan on any one episode: 1 % needs 400 episodes.\n\n'
+               "  python -m sim evaluate --policies runs/mine --sets 'generated*'\n"
+               "  python -m sim evaluate --config config/evaluation/full.yaml --maps 'real=maps/*.yaml'")
+    evaluate.add_argument('--config', type=Path, default=Path('config/evaluation/quick.yaml'),
+                          help='YAML of the evaluation (default: %(default)s)')
+    evaluate.add_argument('--policies', nargs='+', default=[], metavar='POLICY',
+                          help='who plays, too: runs (their best.ckpt), checkpoints (.ckpt) or models (.onnx)')
+    evaluate.add_argument('--sets', nargs='+', default=[], metavar='PATTERN',
+                          help='play only sets of such names, e.g. "generated*" (default: all)')
+    evaluate.add_argument('--maps', nargs='+', default=[], metavar='NAME=GLOB',
+                          help='map_server YAML files for the sets that name such maps')
+    evaluate.add_argument('--output', type=Path, default=Path('runs/evaluation'), help='folder (default: %(default)s)')
     _add_players(evaluate, 2)
-    evaluate.add_argument('--output', type=Path, default=None, help='write the result as JSON, too')
-
-
-def _add_report(commands: argparse._SubParsersAction) -> None:
-    report = commands.add_parser(
-        'report', help='a whole evaluation as a page', formatter_class=argparse.RawDescriptionHelpFormatter,
-        description='Play all sets of an evaluation (config/evaluation/) with its policies and every classical one,\n'
-                    'and write report.html and report.json: ratios with intervals, plans that know the map, pictures.\n'
-                    'Every run is kept: started again with the same folder, only what is missing is played.',
-        epilog="python -m sim report --config config/evaluation/full.yaml --maps 'real=maps/*.yaml' --output runs/full")
-    report.add_argument('--config', type=Path, default=Path('config/evaluation/quick.yaml'),
-                        help='YAML of the evaluation (default: %(default)s)')
-    report.add_argument('--maps', nargs='*', default=[], metavar='NAME=GLOB',
-                        help='map_server YAML files for the sets that name such maps')
-    report.add_argument('--output', type=Path, default=Path('runs/report'), help='folder (default: %(default)s)')
-    _add_players(report, 2)
 
 
 def _add_players(command: argparse.ArgumentParser, processes: int | None) -> None:
@@ -141,7 +124,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     export.add_argument('--output', type=Path, default=Path('models/exported/coordinator.onnx'),
                         help='default: %(default)s')
     export.add_argument('--evaluation', type=Path, default=None,
-                        help='JSON that evaluate wrote, for the manifest and the model card')
+                        help='report.json that evaluate wrote, for the manifest and the model card')
 
 
 def _add_play(commands: argparse._SubParsersAction) -> None:

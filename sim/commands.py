@@ -1,8 +1,9 @@
 """What the commands of ``python -m sim`` do."""
 
 import argparse
-import json
+import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,21 +14,18 @@ from matplotlib import animation, pyplot
 from tqdm import tqdm
 
 from marl_core.config import from_mapping, read_yaml
-from marl_core.decision.policies import make_policy
 from marl_core.errors import ConfigError, TrainingError
 from models.network import CandidateNetwork
 from models.scorer import Scorer
-from sim.evaluation import comparison
-from sim.evaluation.cases import given_maps, load_evaluation
-from sim.evaluation.report import write as write_report
-from sim.evaluation.runs import Runs
-from sim.learning import curves, evaluation
+from sim.evaluation.cases import given_maps, load_evaluation, policy_at
+from sim.evaluation.page import write as write_page
+from sim.evaluation.playing import decider_of, moments
+from sim.evaluation.report import Report
+from sim.evaluation.runs import Runs, identity_of
+from sim.learning import curves
 from sim.learning import export as exporting
-from sim.learning.checkpoint import git_commit
 from sim.learning.environments import make_environment
-from sim.learning.players import make_players
-from sim.learning.rollout import Decide, Player, Plays, Source, Ticket
-from sim.learning.trainer import Trainer, TrainingConfig, load_actor, plain, source_of
+from sim.learning.trainer import Trainer, TrainingConfig, load_actor, plain
 from sim.learning.tuning import Tuner, TuningConfig
 
 
@@ -67,76 +65,38 @@ def tune(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """Play held-back episodes with every policy, compare, print, write."""
-    options.policies = [_checkpoint_in(name) for name in options.policies]
-    config = _environment_of(options.config, options.policies, options.robots)
-    if options.worlds:
-        config = replace(config, environment='exploration_in',
-                         environment_options={**config.environment_options, 'worlds': tuple(options.worlds)})
-    names = list(dict.fromkeys([options.against, *options.policies]))
-    tickets = [Ticket(options.first + number, None) for number in range(options.episodes)]
-    known = {name: _player_of(name, config) for name in names}  # wrong names shall fail before anything is played
-    results: dict[str, list[float]] = {}
-    with tqdm(total=len(names) * len(tickets), unit='episode') as bar:
-        for name, (plays, source) in known.items():
-            with make_players(options.engine, source, options.processes) as players:
-                episodes = []
-                for start in range(0, len(tickets), 16 * options.processes):
-                    part = tickets[start:start + 16 * options.processes]
-                    episodes += players.play(plays, part, record=False)
-                    bar.update(len(part))
-            results[name] = evaluation.scores(episodes, options.metric)
-    labels = _labels(names)
-    rows = [comparison.compare(labels[name], labels[options.against], options.metric, results[name],
-                               results[options.against]) for name in names]
-    sys.stdout.write(comparison.table(rows) + '\n')
-    if options.output:
-        comparison.write(options.output, rows, {
-            'episodes': options.episodes, 'first_seed': options.first, 'environment': config.environment,
-            'environment_options': plain(config)['environment_options'], 'git_commit': git_commit(),
-            'scores': {labels[name]: values for name, values in results.items()}})
-    return 0
-
-
-def report(options: argparse.Namespace) -> int:
-    """Play every set of an evaluation with every policy, or what is missing of it, and write the page."""
-    config = load_evaluation(options.config)
-    for policy in config.players.values():
-        make_policy(policy)  # what cannot be loaded shall be refused before anything is played
-    runs = Runs(config, given_maps(options.maps), options.output)
-    total = sum(map(len, runs.missing.values()))
-    with tqdm(total=total, unit='run', desc=str(options.output)) as bar:
+    """Play every set of an evaluation with every policy, or what is missing of it; print, draw and write."""
+    runs = Runs(load_evaluation(options.config, options.policies, options.sets), given_maps(options.maps),
+                options.output)
+    with tqdm(total=sum(map(len, runs.missing.values())), unit='run', desc=str(options.output)) as bar:
         for added in runs.play(options.processes, options.engine):
             bar.update(added)
 
     def film(name: str, policy: str, seed: int) -> tuple[list[np.ndarray], list[str]]:
-        source = runs.sources[name]
-        environment = make_environment(source.environment, {**source.environment_options, 'render_mode': 'rgb_array'})
-        return _filmed(environment, Player(source).decider(policy), seed, source)
+        return _filmed(runs.sources[name].environment, runs.sources[name].environment_options, policy, seed)
 
-    command = ' '.join(['python -m sim report --config', str(options.config),
-                        *(['--maps', *(f"'{given}'" for given in options.maps)] if options.maps else []),
-                        '--output', str(options.output)])
-    page = write_report(runs, film, command)
-    sys.stdout.write(f'{page}\n')
+    report = Report.of(runs, _command_of(options))
+    page = write_page(report, film)
+    sys.stdout.write(f'{report}\n\n{page}\n')
     return 0
 
 
 def export(options: argparse.Namespace) -> int:
     """Export a checkpoint and write the model card."""
-    actor, config, content = load_actor(_checkpoint_in(str(options.checkpoint)))
+    checkpoint = policy_at(str(options.checkpoint))
+    actor, config, content = load_actor(checkpoint)
     if not isinstance(actor, CandidateNetwork):
         raise TrainingError(f'{options.checkpoint}: only what chooses among candidates reaches robots, '
                             f'not {config.actor!r}')
-    evaluated = None if options.evaluation is None else _evaluation(options.evaluation)
-    score = None if evaluated is None else {key: value for key, value in evaluated.items() if key != 'scores'}
+    identity = identity_of(checkpoint)
+    judged = exporting.judgement(options.evaluation, identity) if options.evaluation else None
     entry = exporting.export(actor, options.output, {
         'training': {'iteration': content['iteration'], 'seed': config.seed,
                      'git_commit': content.get('git_commit', 'unknown'), 'best_held_back': content['best'],
-                     'config': plain(config)}, 'evaluation': score,
+                     'config': plain(config)}, 'checkpoint_sha256': identity, 'evaluation': judged,
         **({'weights': actor.linear.weight.tolist()} if isinstance(actor, Scorer) else {})})
     card = options.output.with_suffix('.md')
-    card.write_text(exporting.model_card(entry, evaluated), encoding='utf-8')
+    card.write_text(exporting.model_card(entry), encoding='utf-8')
     sys.stdout.write(f'{options.output}: {entry["parameters"]} parameters, differs from torch by at most '
                      f'{entry["largest_difference"]:.1e}, decides in {entry["latency_ms"]["p50"]:.3f} ms\n{card}\n')
     return 0
@@ -146,12 +106,9 @@ def play(options: argparse.Namespace) -> int:
     """Play one episode and draw it."""
     if options.output.suffix not in _WRITERS:
         raise ConfigError(f'--output {options.output}: must end in {" or ".join(_WRITERS)}')
-    options.policy = _checkpoint_in(options.policy)
-    config = _environment_of(options.config, [options.policy], options.robots)
-    plays, source = _player_of(options.policy, config)
-    environment = make_environment(source.environment, {**source.environment_options, 'render_mode': 'rgb_array'})
-    decide = Player(source).decider(plays)
-    frames, titles = _filmed(environment, decide, options.seed, source)
+    policy = policy_at(options.policy)
+    config = _environment_of(options.config, policy, options.robots)
+    frames, titles = _filmed(config.environment, config.environment_options, policy, options.seed)
     _WRITERS[options.output.suffix](frames, titles, options.output)
     sys.stdout.write(f'{options.output}: {len(frames)} decisions, {titles[-1]}\n')
     return 0
@@ -188,13 +145,12 @@ def _number(value: Any) -> Any:
         return value
 
 
-def _environment_of(path: Path | None, policies: list[str], robots: int | None) -> TrainingConfig:
-    """Whose environment is played: the given file's, the first checkpoint's, or the default one."""
-    checkpoints = [name for name in policies if name.endswith('.ckpt')]
+def _environment_of(path: Path | None, policy: str, robots: int | None) -> TrainingConfig:
+    """Whose environment is played: the given file's, the checkpoint's, or the default one."""
     if path is not None:
         config = _configured(path, [])
-    elif checkpoints:
-        config = load_actor(checkpoints[0])[1]
+    elif policy.endswith('.ckpt'):
+        config = load_actor(policy)[1]
     else:
         config = TrainingConfig()
     if robots is not None:
@@ -202,25 +158,13 @@ def _environment_of(path: Path | None, policies: list[str], robots: int | None) 
     return config
 
 
-def _player_of(name: str, config: TrainingConfig) -> tuple[Plays, Source]:
-    source = source_of(config)
-    if not name.endswith('.ckpt'):
-        make_policy(name)  # a wrong name shall be refused before processes start
-        return name, source
-    actor, own, _ = load_actor(name)
-    return actor.state_dict(), replace(source, actor=own.actor, actor_options=dict(own.actor_options))
-
-
-def _checkpoint_in(name: str) -> str:
-    """A run's folder stands for its best checkpoint."""
-    folder = Path(name)
-    return str(folder / 'best.ckpt') if folder.is_dir() else name
-
-
-def _labels(names: list[str]) -> dict[str, str]:
-    """Short names for a table: of a run, or the stem of a file; whole paths where those repeat."""
-    stems = {name: Path(name).parent.name if Path(name).name == 'best.ckpt' else Path(name).stem for name in names}
-    return {name: stem if list(stems.values()).count(stem) == 1 else name for name, stem in stems.items()}
+def _command_of(options: argparse.Namespace) -> str:
+    """What repeats an evaluation; who plays it does not matter."""
+    words = ['python', '-m', 'sim', 'evaluate', '--config', str(options.config)]
+    for name in ('policies', 'sets', 'maps'):
+        given = getattr(options, name)
+        words += [f'--{name}', *given] if given else []
+    return shlex.join([*words, '--output', str(options.output)])
 
 
 def _held_back(numbers: dict[str, float]) -> str:
@@ -230,26 +174,14 @@ def _held_back(numbers: dict[str, float]) -> str:
             f'+- {100 * numbers["held_back/log_ratio_error"]:.1f} %')
 
 
-def _evaluation(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise TrainingError(f'{path}: not the JSON of an evaluation ({error})') from error
-
-
-def _filmed(environment: Any, decide: Decide, seed: int, source: Source) -> tuple[list[np.ndarray], list[str]]:
-    observations, _ = environment.reset(seed=seed)
-    frames, titles = [environment.render()], ['start']
-    while environment.agents and len(frames) < source.maximum_steps:
-        rows = {name: np.stack([observations[agent][name] for agent in environment.agents])
-                for name in observations[environment.agents[0]]}
-        logits = decide(rows, np.arange(len(environment.agents)))
-        logits = np.where(rows[source.action_mask].astype(bool), logits, -np.inf)
-        chosen = {agent: int(logits[row].argmax()) for row, agent in enumerate(environment.agents)}
-        observations, _, _, _, infos = environment.step(chosen)
-        last = next(iter(infos.values()))
+def _filmed(name: str, options: Mapping[str, Any], policy: str, seed: int) -> tuple[list[np.ndarray], list[str]]:
+    """Frames of an episode in an environment, and their titles."""
+    environment = make_environment(name, {**options, 'render_mode': 'rgb_array'})
+    frames, titles = [], []
+    for infos in moments(environment, decider_of(policy), seed):
+        team = next(iter(infos.values()))
         frames.append(environment.render())
-        titles.append(f'{100 * last["coverage"]:.0f} % known after {last["travelled_m"]:.0f} m')
+        titles.append(f'{100 * team["coverage"]:.0f} % known after {team["team_travelled_m"]:.0f} m together')
     return frames, titles
 
 

@@ -6,17 +6,24 @@ from functools import partial
 from hashlib import sha256
 from math import isfinite, nan
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from marl_core.decision.policies import POLICIES, make_policy
 from marl_core.errors import SimulationError, TrainingError
 from sim.evaluation.cases import BOUND, ORACLE, EvaluationConfig, source_of
+from sim.evaluation.playing import Playing
 from sim.fast.oracle import lower_bound_m, plan
 from sim.learning.environments import make_environment
 from sim.learning.players import DEFAULT_ENGINE, Players, make_players
-from sim.learning.rollout import Source, Ticket
+from sim.learning.rollout import Source
+from sim.learning.trainer import load_actor
 
 COMPLETE = 0.99
-_CHUNK, _PLANS = 16, 4
-"""Episodes and plans per process between two writes."""
+_CHUNK, _PLANS = 8, 4
+"""Runs and plans per process between two writes."""
 
 Key = tuple[str, str, int]
 """Set, player, seed."""
@@ -26,7 +33,9 @@ class Runs:
     """All runs of an evaluation, kept in ``runs.jsonl`` of a folder, a line each.
 
     Attributes:
-        metrics: numbers of each run by set, player and seed.
+        metrics: numbers of each run by set, player and seed, None where it has none.
+        coverage: its course at CURVE_TIMES, likewise.
+        identities: of all who play, see ``identity_of``.
     """
 
     def __init__(self, config: EvaluationConfig, maps: Mapping[str, Sequence[str]], folder: Path) -> None:
@@ -34,27 +43,36 @@ class Runs:
 
         Raises:
             ConfigError: a set needs maps that were not given.
-            TrainingError: the folder holds runs of another evaluation.
+            PolicyError: a policy is unknown or cannot be loaded.
+            TrainingError: a checkpoint cannot be loaded, or the folder holds runs of something else of the same name.
         """
         self.config, self.folder = config, folder
         self.sources = {name: source_of(case, maps) for name, case in config.sets.items()}
+        self.identities = {name: identity_of(policy) for name, policy in config.players.items()}
         folder.mkdir(parents=True, exist_ok=True)
-        about = json.dumps({'first seed': config.first_seed,
-                            'sets': {name: repr(source) for name, source in self.sources.items()},
-                            'models': {name: sha256(Path(path).read_bytes()).hexdigest()
-                                       for name, path in config.players.items() if path.endswith('.onnx')}})
-        mark = folder / 'sets.json'
-        if mark.exists() and mark.read_text(encoding='utf-8') != about:
-            raise TrainingError(f'{mark}: the folder holds runs of other sets or models; choose another folder')
-        mark.write_text(about, encoding='utf-8')
-        self.metrics: dict[Key, dict[str, float]] = {}
+        self._claim()
+        self.metrics: dict[Key, dict[str, float | None]] = {}
+        self.coverage: dict[Key, list[float]] = {}
         if self.path.exists():
             text = self.path.read_text(encoding='utf-8')
             whole = text[:text.rfind('\n') + 1]
             if whole != text:  # the process ended while it wrote the last line
                 self.path.write_text(whole, encoding='utf-8')
             for row in map(json.loads, whole.splitlines()):
-                self.metrics[row['set'], row['player'], row['seed']] = row['metrics']
+                self._remember(row)
+
+    def _claim(self) -> None:
+        """Note what the folder holds runs of; sets and players may be added to it, but not changed."""
+        mark = self.folder / 'sets.json'
+        held = json.loads(mark.read_text(encoding='utf-8')) if mark.exists() else {}
+        asked = {'set': {name: f'{source.environment} {source.environment_options} from seed {self.config.first_seed}'
+                         for name, source in self.sources.items()}, 'player': self.identities}
+        for kind, names in asked.items():
+            for name, what in names.items():
+                if held.setdefault(kind, {}).setdefault(name, what) != what:
+                    raise TrainingError(f'{mark}: the folder holds runs of another {kind} {name!r} '
+                                        f'({held[kind][name]}, not {what}); choose another folder')
+        mark.write_text(json.dumps(held, indent=1) + '\n', encoding='utf-8')
 
     @property
     def path(self) -> Path:
@@ -66,9 +84,8 @@ class Runs:
         """Seeds that are still to be played, by set and player."""
         left = {}
         for name, case in self.config.sets.items():
-            seeds = range(self.config.first_seed, self.config.first_seed + case.episodes)
             for player in (*self.config.players, *((ORACLE, BOUND) if case.oracle else ())):
-                open_seeds = [seed for seed in seeds if (name, player, seed) not in self.metrics]
+                open_seeds = [seed for seed in self.seeds(name) if (name, player, seed) not in self.metrics]
                 if open_seeds:
                     left[name, player] = open_seeds
         return left
@@ -90,11 +107,11 @@ class Runs:
                     yield from self._plan(name, planned, playing, _PLANS * processes)
 
     def _play(self, name: str, player: str, seeds: list[int], playing: Players, chunk: int) -> Iterator[int]:
+        play = Playing(self.sources[name], self.config.players[player])
         for start in range(0, len(seeds), chunk):
             part = seeds[start:start + chunk]
-            episodes = playing.play(self.config.players[player], [Ticket(seed, None) for seed in part], record=False)
-            for seed, episode in zip(part, episodes, strict=True):
-                self._add(name, player, seed, episode.metrics)
+            for seed, run in zip(part, playing.map(play, part), strict=True):
+                self._add(name, player, seed, run.metrics, run.coverage)
             yield len(part)
 
     def _plan(self, name: str, seeds: list[int], playing: Players, chunk: int) -> Iterator[int]:
@@ -106,23 +123,67 @@ class Runs:
                 self._add(name, BOUND, seed, {'makespan_s': bound_s})
                 yield 2
 
-    def _add(self, name: str, player: str, seed: int, metrics: Mapping[str, float]) -> None:
+    def _add(self, name: str, player: str, seed: int, metrics: Mapping[str, float],
+             coverage: Sequence[float] = ()) -> None:
         kept = {metric: value if isfinite(value) else None for metric, value in metrics.items()}
-        self.metrics[name, player, seed] = kept
+        row = {'set': name, 'player': player, 'seed': seed, 'metrics': kept} | (
+            {'coverage': [*coverage]} if coverage else {})
+        self._remember(row)
         with self.path.open('a', encoding='utf-8') as file:
-            file.write(json.dumps({'set': name, 'player': player, 'seed': seed, 'metrics': kept}) + '\n')
+            file.write(json.dumps(row) + '\n')
+
+    def _remember(self, row: Mapping[str, Any]) -> None:
+        key = row['set'], row['player'], row['seed']
+        self.metrics[key] = row['metrics']
+        if 'coverage' in row:
+            self.coverage[key] = row['coverage']
+
+    def seeds(self, name: str) -> range:
+        """Of the runs of a set."""
+        return range(self.config.first_seed, self.config.first_seed + self.config.sets[name].episodes)
 
     def values(self, name: str, player: str, metric: str) -> list[float]:
-        """A metric of each run of a set, NaN where a run did not get there, in the order of seeds."""
-        seeds = range(self.config.first_seed, self.config.first_seed + self.config.sets[name].episodes)
-        found = [self.metrics.get((name, player, seed), {}).get(metric) for seed in seeds]
-        return [nan if value is None else value for value in found]
+        """A metric of each run of a set, in the order of seeds; NaN where there is none.
+
+        Of runs that did not finish only the times of milestones that they reached count: what else they came to is no
+        price of the whole.
+        """
+        found = []
+        for seed in self.seeds(name):
+            numbers = self.metrics.get((name, player, seed), {})
+            counts = metric.startswith('makespan') or numbers.get('makespan_s') is not None
+            value = numbers.get(metric) if counts else None
+            found.append(nan if value is None else value)
+        return found
+
+    def mean_coverage(self, name: str, player: str) -> NDArray[np.float64] | None:
+        """Mean over the runs of a set, finished or not, at CURVE_TIMES [0..1]; None for plans. Shape: (64,)."""
+        curves = [self.coverage[name, player, seed] for seed in self.seeds(name)
+                  if (name, player, seed) in self.coverage]
+        return np.mean(curves, axis=0) if curves else None
 
     def worlds(self, name: str) -> list[int]:
         """Which world each run of a set was in: maps come round again with other starts."""
         case, source = self.config.sets[name], self.sources[name]
         count = len(source.environment_options['worlds']) if case.maps else self.config.first_seed + case.episodes
-        return [seed % count for seed in range(self.config.first_seed, self.config.first_seed + case.episodes)]
+        return [seed % count for seed in self.seeds(name)]
+
+
+def identity_of(policy: str) -> str:
+    """What tells policies apart whatever they are called: the checksum of a checkpoint, which a model that was exported
+    from it shares; else that of the model; else the name of a rule.
+
+    Raises:
+        PolicyError: the policy is unknown, or its model cannot be loaded or does not fit the specs.
+        TrainingError: the checkpoint is missing, damaged, or no longer understood.
+    """
+    if policy.endswith('.ckpt'):
+        load_actor(policy)
+    elif policy in POLICIES:
+        return policy
+    elif checkpoint := make_policy(policy).manifest.get('checkpoint_sha256'):
+        return checkpoint
+    return sha256(Path(policy).read_bytes()).hexdigest()
 
 
 def known_map_s(source: Source, seed: int) -> tuple[float, float]:

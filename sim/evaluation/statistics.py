@@ -70,32 +70,43 @@ def compare(strata: Sequence[Stratum], samples: int = SAMPLES) -> Ratio | None:
     if not episodes:
         return None
     mean, iqm, better = estimate(parts, (
-        lambda logs: np.exp(logs.mean()), lambda logs: np.exp(interquartile_mean(logs)),
-        lambda logs: (logs < 0.0).mean() + 0.5 * (logs == 0.0).mean()), samples)
+        lambda logs: np.exp(np.nanmean(logs, axis=-1)), lambda logs: np.exp(interquartile_mean(logs)), _below), samples)
     return Ratio(mean, iqm, better, episodes, lost, won)
 
 
-def estimate(parts: Sequence[Part], statistics: Sequence[Callable[[NDArray[np.float64]], float]],
+def estimate(parts: Sequence[Part], statistics: Sequence[Callable[[NDArray[np.float64]], NDArray[np.float64]]],
              samples: int = SAMPLES, seed: int = 0) -> list[Estimate]:
-    """Statistics of all values, with stratified cluster bootstrap intervals (Davison and Hinkley 1997, 3.8)."""
+    """Statistics of all values, with stratified cluster bootstrap intervals (Davison and Hinkley 1997, 3.8).
+
+    Args:
+        parts: sets. statistics: of values along the last axis, whatever NaN there is among them.
+        samples: bootstrap resamples. seed: of what is drawn.
+    """
     random = np.random.default_rng(seed)
-    draws = [np.concatenate([_resampled(values, worlds, random) for values, worlds in parts]) for _ in range(samples)]
+    draws = np.concatenate([_resampled(values, worlds, samples, random) for values, worlds in parts], axis=1)
     values = np.concatenate([values for values, _ in parts])
-    return [Estimate(float(statistic(values)), *map(float, np.quantile([statistic(draw) for draw in draws],
-                                                                       (0.025, 0.975)))) for statistic in statistics]
+    return [Estimate(float(statistic(values)), *map(float, np.quantile(statistic(draws), (0.025, 0.975))))
+            for statistic in statistics]
 
 
-def interquartile_mean(values: NDArray) -> NDArray:
-    """Mean of the middle half along the last axis."""
-    ordered = np.sort(values, axis=-1)
-    count = ordered.shape[-1]
-    cut = count // 4
-    return ordered[..., cut:count - cut].mean(axis=-1)
+def interquartile_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of the middle half of what is not NaN along the last axis."""
+    ordered = np.sort(values, axis=-1)  # NaN comes last
+    count = np.isfinite(ordered).sum(axis=-1, keepdims=True)
+    cut, place = count // 4, np.arange(ordered.shape[-1])
+    return np.mean(ordered, axis=-1, where=(place >= cut) & (place < count - cut))
 
 
-def _resampled(values: NDArray[np.float64], worlds: NDArray[np.int64], random: np.random.Generator) -> NDArray:
-    names, place = np.unique(worlds, return_inverse=True)
-    if len(names) == len(values):
-        return values[random.integers(0, len(values), len(values))] if len(values) else values
-    members = [np.flatnonzero(place == k) for k in range(len(names))]
-    return values[np.concatenate([members[k] for k in random.integers(0, len(names), len(names))])]
+def _below(logs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Part of the values below 0; those at 0 count half."""
+    return ((logs < 0.0).sum(axis=-1) + 0.5 * (logs == 0.0).sum(axis=-1)) / np.isfinite(logs).sum(axis=-1)
+
+
+def _resampled(values: NDArray[np.float64], worlds: NDArray[np.int64], samples: int,
+               random: np.random.Generator) -> NDArray[np.float64]:
+    """Values of as many worlds as there are, drawn with replacement; NaN fills rows up. Shape: (samples, ...)."""
+    _, place, counts = np.unique(worlds, return_inverse=True, return_counts=True)
+    members = np.full((counts.size, counts.max(initial=0)), np.nan)
+    order = np.argsort(place, kind='stable')
+    members[place[order], np.arange(place.size) - np.repeat(np.cumsum(counts) - counts, counts)] = values[order]
+    return members[random.integers(0, max(counts.size, 1), (samples, counts.size))].reshape(samples, -1)

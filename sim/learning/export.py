@@ -102,9 +102,38 @@ def latency_ms(path: str | Path, calls: int = 1000) -> dict[str, float]:
     return {'p50': round(float(p50), 4), 'p99': round(float(p99), 4)}
 
 
-def model_card(entry: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> str:
-    """The README beside exported models, from a manifest and the JSON of an evaluation (None: not evaluated)."""
-    training = entry.get('training', {})
+def judgement(path: str | Path, identity: str) -> dict[str, Any]:
+    """What an evaluation found of a policy.
+
+    Args:
+        path: its report.json. identity: of the policy, see ``sim.evaluation.runs.identity_of``.
+
+    Returns:
+        ``title``: what was measured. ``player``: what the policy was called. ``ratios``: by group of episodes.
+        ``players``: ratios of all who played, over all sets. ``command`` and ``git_commit``: how to repeat it.
+
+    Raises:
+        TrainingError: it is no such file, or the policy did not play.
+    """
+    try:
+        report = json.loads(Path(path).read_text(encoding='utf-8'))
+        players, title = report['players'], report['card']
+        table = report['tables'][title]
+        names = [name for name, player in players.items() if player['identity'] == identity]
+        found = {key: report[key] for key in ('command', 'git_commit')}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(f'{path}: not the report.json of an evaluation ({error!r})') from error
+    if not names:
+        raise TrainingError(f'{path}: neither this checkpoint nor a model that was exported from it played '
+                            f'(who did: {", ".join(players)}); evaluate it with --policies')
+    name = names[0]
+    return found | {'title': title, 'player': name, 'players': next(iter(table.values())),
+                    'ratios': {group: rows[name] for group, rows in table.items() if name in rows}}
+
+
+def model_card(entry: Mapping[str, Any]) -> str:
+    """The README beside exported models, from a manifest."""
+    training, judged = entry.get('training', {}), entry.get('evaluation')
     lines = [
         f'# {entry["model"]}', '',
         'Written by `python -m sim export`; do not edit. Chooses where a robot goes next: '
@@ -120,21 +149,23 @@ def model_card(entry: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -
         f'| Trained | {training.get("iteration", "?")} iterations, seed {training.get("seed", "?")}, '
         f'commit `{training.get("git_commit", "?")}` |',
         f'| Exported | {entry["exported"]}, commit `{entry["git_commit"]}` |', '']
-    if evaluation is None:
-        lines += ['Not evaluated. Run `python -m sim evaluate` and export again with `--evaluation`.', '']
+    if judged is None:
+        lines += ['Not evaluated. Run `python -m sim evaluate --policies` and export again with `--evaluation`.', '']
         return '\n'.join(lines)
-    rows = evaluation['comparisons']
-    lines += [
-        f'## {rows[0]["metric"]} on {evaluation["episodes"]} held-back episodes', '',
-        'Paired over worlds and starts that were never trained on. Ratios to '
-        f'{rows[0]["baseline"]} (geometric mean, below 1 is better), 95 % bootstrap intervals.', '',
-        '| policy | mean | ratio | IQM of ratios | better in | dropped |', '|---|---|---|---|---|---|']
-    for row in rows:
-        lines.append(f'| {row["policy"]} | {_interval(row["mean"], 1)} | {_interval(row["ratio"], 3)} | '
-                     f'{_interval(row["iqm_ratio"], 3)} | {100 * row["better"]:.0f} % | {row["dropped"]} |')
-    return '\n'.join([*lines, '', f'Environment: `{json.dumps(evaluation["environment_options"])}`', '',
-                      'Points on a grid, perfect radio. docs/evaluation.md compares the shipped policies on more kinds '
-                      'of worlds and teams.', ''])
+    lines += [f'## {judged["title"]}, on held-back episodes', '',
+              'Geometric means of ratios over the same worlds and starts, none of which was ever trained on; below 1 '
+              'is better. 95 % bootstrap intervals over worlds. *Lost*: episodes that only the other one finished.', '',
+              *_ratio_rows('episodes', judged['ratios']), '',
+              f'All who played, over all of these sets; this policy is called {judged["player"]}.', '',
+              *_ratio_rows('policy', judged['players']), '',
+              f'Made by `{judged["command"]}` at commit `{judged["git_commit"]}`.', '']
+    return '\n'.join(lines)
+
+
+def _ratio_rows(what: str, ratios: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return [f'| {what} | ratio | IQM of ratios | better in | finished by both | lost |', '|---|---|---|---|---|---|',
+            *(f'| {name} | {_interval(row["mean"])} | {_interval(row["iqm"])} | {100 * row["better"]["value"]:.0f} % | '
+              f'{row["episodes"]} | {row["lost"]} |' for name, row in ratios.items())]
 
 
 def _session(path: str | Path) -> onnxruntime.InferenceSession:
@@ -143,5 +174,5 @@ def _session(path: str | Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
 
 
-def _interval(estimate: Mapping[str, float], digits: int) -> str:
-    return f'{estimate["value"]:.{digits}f} [{estimate["low"]:.{digits}f}, {estimate["high"]:.{digits}f}]'
+def _interval(estimate: Mapping[str, float]) -> str:
+    return f'{estimate["value"]:.3f} [{estimate["low"]:.3f}, {estimate["high"]:.3f}]'

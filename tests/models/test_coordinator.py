@@ -182,11 +182,12 @@ def test_export_that_computes_something_else_is_refused(tmp_path, monkeypatch):
 def test_model_card_has_the_numbers(exported):
     content = exported[2]
     estimate = {'value': 0.91, 'low': 0.88, 'high': 0.94}
-    evaluation = {'episodes': 40, 'environment_options': {}, 'comparisons': [{
-        'policy': 'coordinator', 'baseline': 'burgard', 'metric': 'makespan_s', 'mean': estimate, 'ratio': estimate,
-        'iqm_ratio': estimate, 'better': 0.7, 'dropped': 1}]}
-    card = export.model_card(content, evaluation)
-    assert '0.910 [0.880, 0.940]' in card
+    ratio = {'mean': estimate, 'iqm': estimate, 'better': estimate, 'episodes': 40, 'lost': 1, 'won': 0}
+    judged = {'title': 'time to 99 %', 'player': 'mine', 'ratios': {'offices': ratio}, 'players': {'minpos': ratio},
+              'command': 'python -m sim evaluate', 'git_commit': 'abc'}
+    card = export.model_card({**content, 'evaluation': judged})
+    assert '| offices | 0.910 [0.880, 0.940] | 0.910 [0.880, 0.940] | 91 % | 40 | 1 |' in card
+    assert '| minpos |' in card
     assert content['fingerprint'] in card
-    assert 'Not evaluated' in export.model_card(content, None)
+    assert 'Not evaluated' in export.model_card(content)
     assert np.isfinite(content['latency_ms']['p50'])

@@ -1,6 +1,7 @@
 """``python -m sim``: from nothing to a policy that a robot loads, in small."""
 
 import json
+import os
 
 import onnxruntime
 import pytest
@@ -8,7 +9,7 @@ import torch
 import yaml
 from PIL import Image
 
-from marl_core.decision.policies import make_policy
+from marl_core.decision.policies import POLICIES, make_policy
 from models.features import example_observation
 from sim.__main__ import main
 from sim.learning.actors import build_actor
@@ -36,21 +37,40 @@ def test_training_leaves_what_it_promises(folder):
     assert 'held_back/log_ratio' in rows[1]
 
 
-def test_checkpoint_becomes_a_model_with_a_card_of_real_numbers(folder, capsys):
-    result, model = folder / 'evaluation.json', folder / 'exported' / 'coordinator.onnx'
-    assert main(['evaluate', str(folder / 'best.ckpt'), 'minpos', '--episodes', '4', '--processes', '1',
-                 '--output', str(result)]) == 0
-    assert 'minpos' in capsys.readouterr().out
-    content = json.loads(result.read_text())
-    assert content['scores'].keys() == {'burgard', folder.name, 'minpos'}
-    assert main(['export', str(folder), '--output', str(model), '--evaluation', str(result)]) == 0
-    assert make_policy(model).manifest['evaluation']['episodes'] == 4
-    row = content['comparisons'][1]
-    assert f'{row["ratio"]["value"]:.3f}' in model.with_suffix('.md').read_text()
-    assert main(['evaluate', str(model), str(folder / 'best.ckpt'), '--against', str(model), '--episodes', '3',
-                 '--processes', '1', '--output', str(result)]) == 0
-    scores = list(json.loads(result.read_text())['scores'].values())
-    assert scores[0] == scores[1]  # the model decides like the checkpoint that it was exported from
+def test_checkpoint_becomes_a_model_with_a_card_of_real_numbers(folder, tmp_path, capsys):
+    sets, results, model = tmp_path / 'sets.yaml', tmp_path / 'evaluation', tmp_path / 'exported' / 'coordinator.onnx'
+    sets.write_text('{policies: [], judged: minpos, sets: {a: {robots: 2, episodes: 2, task: {largest_m: 13.0}}}}')
+    arguments = ['evaluate', '--config', str(sets), '--output', str(results), '--processes', '1', '--policies']
+    assert main([*arguments, str(folder)]) == 0
+    assert f'{folder.name} ' in capsys.readouterr().out
+    report = json.loads((results / 'report.json').read_text())
+    assert report['command'].endswith(f'--policies {folder} --output {results}')
+    row = report['tables']['time to 99 %, relative to burgard']['a'][folder.name]
+    assert main(['export', str(folder), '--output', str(model), '--evaluation', str(results / 'report.json')]) == 0
+    assert make_policy(model).manifest['evaluation']['ratios']['a'] == row
+    assert f'| a | {row["mean"]["value"]:.3f} [' in model.with_suffix('.md').read_text()
+
+    assert main([*arguments, str(folder), str(model)]) == 0  # what was played is not played again
+    rows = [json.loads(line) for line in (results / 'runs.jsonl').read_text().splitlines()]
+    assert [row['player'] for row in rows] == [player for player in (*POLICIES, folder.name, model.stem)
+                                               for _ in range(2)]
+    ends = [(row['metrics']['makespan_s'], row['metrics']['team_travelled_m']) for row in rows[-4:]]
+    assert ends[:2] == ends[2:]  # the model decides like the checkpoint that it was exported from
+    assert len({player['identity'] for player in report['players'].values()}) == len(POLICIES) + 1
+    report = json.loads((results / 'report.json').read_text())
+    assert report['players'][folder.name]['identity'] == report['players'][model.stem]['identity']
+
+
+def test_numbers_of_others_are_not_put_on_a_card(folder, tmp_path, capsys):
+    other = tmp_path / 'report.json'
+    other.write_text(json.dumps({'command': '', 'git_commit': '', 'card': 'time', 'tables': {'time': {}},
+                                 'players': {'coordinator': {'policy': 'x.onnx', 'identity': 'another'}}}))
+    assert main(['export', str(folder), '--output', str(tmp_path / 'x.onnx'), '--evaluation', str(other)]) == 2
+    assert 'who did: coordinator' in capsys.readouterr().err
+    other.write_text('{}')
+    assert main(['export', str(folder), '--output', str(tmp_path / 'x.onnx'), '--evaluation', str(other)]) == 2
+    assert 'not the report.json' in capsys.readouterr().err
+    assert not (tmp_path / 'x.onnx').exists()
 
 
 @pytest.mark.parametrize('suffix', ['gif', 'png'])
@@ -62,17 +82,13 @@ def test_episode_is_drawn(tmp_path, suffix):
         assert getattr(picture, 'n_frames', 1) > 1 if suffix == 'gif' else picture.width > 600
 
 
-def test_given_worlds_are_explored(tmp_path, capsys):
-    assert main(['evaluate', 'nearest', '--worlds', 'rooms:1@12x12', 'maze:2@12x12', '--episodes', '2', '--robots', '2',
-                 '--processes', '1']) == 0
-    assert '2 paired episodes' in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['train', '--config', 'missing.yaml'], 'missing.yaml'),
     (['train', '--set', 'mappo.clop=1'], 'valid keys'),
     (['train', '--set', 'seed'], 'KEY=VALUE'),
-    (['evaluate', 'nonsense'], 'nonsense'),
+    (['evaluate', '--policies', 'nonsense', '--output', os.devnull], 'nonsense'),
+    (['evaluate', '--config', 'missing.yaml'], 'missing.yaml'),
+    (['evaluate', '--sets', 'nonsense'], 'generated, 4 robots'),
     (['export', 'missing.ckpt'], 'missing.ckpt'),
     (['play', 'burgard', '--output', 'film.mp4'], '.gif or .png'),
 ])

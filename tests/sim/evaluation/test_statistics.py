@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sim.evaluation.statistics import Stratum, compare
+from sim.evaluation.statistics import Stratum, compare, interquartile_mean
 
 
 def test_half_the_time_is_a_ratio_of_one_half():
@@ -38,3 +38,16 @@ def test_sets_are_resampled_each_for_itself():
     """Sets that differ much do not widen the interval: each keeps its size in every sample."""
     row = compare([Stratum([2.0] * 30, [1.0] * 30, list(range(30))), Stratum([0.5] * 30, [1.0] * 30, list(range(30)))])
     assert (row.mean.low, row.mean.high) == pytest.approx((1.0, 1.0))
+
+
+def test_interquartile_mean_by_hand():
+    assert interquartile_mean(np.array([1000.0, 3.0, 1.0, 4.0, 2.0, 5.0, -99.0, 0.0])) == pytest.approx(2.5)
+
+
+def test_interval_covers_the_truth_as_often_as_promised():
+    random, covered = np.random.default_rng(1), 0
+    for _ in range(100):
+        theirs = np.exp(random.normal(4, 1, 50))
+        row = compare([Stratum(theirs * np.exp(random.normal(-0.05, 0.1, 50)), theirs, range(50))], samples=300)
+        covered += row.mean.low < np.exp(-0.05) < row.mean.high
+    assert 88 <= covered <= 99
