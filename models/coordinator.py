@@ -142,6 +142,11 @@ class Coordinator(CandidateNetwork):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.linear.weight)
 
+    @property
+    def foresees(self) -> bool:
+        """Whether ``foresee`` can be called."""
+        return self.config.foresight
+
     def score(self, candidates: Tensor, candidate_mask: Tensor, candidate_distances_m: Tensor, team: Tensor,
               team_mask: Tensor, team_distances_m: Tensor, base_logits: Tensor, sensor_range_m: Tensor) -> Tensor:
         """See CandidateNetwork."""

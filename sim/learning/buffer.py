@@ -25,6 +25,7 @@ class Episode:
         metrics: numbers of the last info, with ``return`` (mean over agents) and ``steps``.
         potentials: for shaping, None if the environment offers none. Shape: (S + 1, N).
         ranks: of each agent among those of the team that it knows, by which policies break ties. Shape: (S + 1, N).
+        targets: what the actor learns to foresee, None for nothing. Shape: (S + 1, N, ...).
     """
 
     seed: int
@@ -39,6 +40,7 @@ class Episode:
     metrics: dict[str, float]
     potentials: NDArray[np.float32] | None = None
     ranks: NDArray[np.int64] | None = None
+    targets: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Batch:
         actions, log_probabilities, advantages, returns: Shape: (M,).
         choosing: there was something to choose; elsewhere an agent was on its way while another decided, and its
             action means nothing. Shape: (M,).
+        targets: what the actor learns to foresee, None for nothing. Shape: (M, ...).
     """
 
     observations: dict[str, Tensor]
@@ -62,6 +65,7 @@ class Batch:
     advantages: Tensor
     returns: Tensor
     choosing: Tensor
+    targets: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -134,4 +138,5 @@ def batch(episodes: Sequence[Episode], flat: Seen, values: Sequence[NDArray[np.f
     return Batch({name: rows[keep] for name, rows in flat.observations.items()}, flat.states, flat.step[keep],
                  kept([episode.actions for episode in episodes]),
                  kept([episode.log_probabilities for episode in episodes]), kept(advantages), kept(returns),
-                 kept(choices))
+                 kept(choices),
+                 None if episodes[0].targets is None else kept([episode.targets[:-1] for episode in episodes]))

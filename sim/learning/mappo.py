@@ -67,6 +67,8 @@ class MappoConfig:
     (``critic_rate``) and earlier (``warm_up`` of the run) than the actor."""
     shaping: float = 0.0
     """Weight of potential-based shaping; needs an environment whose infos tell a ``potential``."""
+    foresight: float = 0.0
+    """Weight of what the actor learns to foresee, beside what it earns; needs a ``target`` of the run."""
 
 
 ADVANTAGES = ('gae', 'counterfactual')
@@ -85,6 +87,9 @@ class Mappo:
         if config.advantage not in ADVANTAGES:
             raise TrainingError(f'unknown advantage {config.advantage!r}; known: {", ".join(ADVANTAGES)}')
         self.counterfactual = config.advantage == 'counterfactual'
+        if config.foresight and not getattr(actor, 'foresees', False):
+            raise TrainingError(f'foresight: a {type(actor).__name__} foresees nothing; use a coordinator with '
+                                '`actor_options: {foresight: true}`')
         if self.counterfactual != isinstance(critic, ActionCritic):
             raise TrainingError(f'advantage {config.advantage!r} does not go with a {type(critic).__name__}')
         self.actor, self.critic, self.config = actor, critic, config
@@ -213,7 +218,12 @@ class Mappo:
 
     def _actor_loss(self, batch: Batch, rows: Tensor, scaled: Tensor) -> tuple[Tensor, dict[str, float]]:
         observation = {name: array[rows] for name, array in batch.observations.items()}
-        log_policy = self._log_policy(self.actor(observation), observation)
+        missed = explained = None
+        if self.config.foresight:
+            logits, missed, explained = self.actor.foresee(observation, batch.targets[rows])
+        else:
+            logits = self.actor(observation)
+        log_policy = self._log_policy(logits, observation)
         chosen = log_policy.gather(-1, batch.actions[rows].unsqueeze(-1)).squeeze(-1)
         old = batch.log_probabilities[rows]
         gain = clipped_objective(chosen, old, scaled[rows], self.config.clip).mean()
@@ -224,6 +234,9 @@ class Mappo:
             numbers = {'actor/entropy': float(spread), 'actor/gain': float(gain),
                        'actor/divergence': float((torch.exp(change) - 1 - change).mean()),
                        'actor/clipped': float(((torch.exp(change) - 1).abs() > self.config.clip).float().mean())}
+        if missed is not None:
+            loss = loss + self.config.foresight * missed
+            numbers['actor/foresight_explained'] = float(explained)
         if self.reference:
             strayed = divergence(log_policy, self._log_policy(observation[self.reference], observation)).mean()
             loss = loss + self.config.reference_weight * strayed
@@ -283,7 +296,8 @@ def _require_finite(episode: Episode) -> None:
         TrainingError: names the array and the seed.
     """
     arrays = {'state': episode.states, 'potential': episode.potentials, 'reward': episode.rewards,
-              'elapsed': episode.elapsed, 'log probability of an action': episode.log_probabilities,
+              'elapsed': episode.elapsed, 'target': episode.targets,
+              'log probability of an action': episode.log_probabilities,
               **{f'observation {name!r}': rows for name, rows in episode.observations.items()}}
     for name, rows in arrays.items():
         if rows is not None and rows.dtype.kind == 'f' and not np.isfinite(rows).all():

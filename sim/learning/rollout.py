@@ -40,10 +40,12 @@ class Ticket:
     Attributes:
         seed: resets the environment.
         draw: seeds the sampling of actions; None plays the most probable ones.
+        level: of the source's levels; None: the environment as its options say.
     """
 
     seed: int
     draw: int | None
+    level: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class Source:
         sharpness: factor on logits before actions are sampled.
         side_by_side: environments that one process plays at a time.
         maximum_steps: an episode is cut off after so many joint steps.
+        levels: options of easier environments, see ``Ticket.level``.
+        target: info of agents that the actor learns to foresee, '' for none.
     """
 
     environment: str
@@ -69,6 +73,8 @@ class Source:
     sharpness: float = 1.0
     side_by_side: int = 16
     maximum_steps: int = 2000
+    levels: tuple[Mapping[str, Any], ...] = ()
+    target: str = ''
 
 
 class Player:
@@ -76,7 +82,7 @@ class Player:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.environments: list[ParallelEnv] = []
+        self.environments: dict[tuple[int, int | None], ParallelEnv] = {}
         self.actor: nn.Module | None = None
 
     def decider(self, plays: Plays) -> Decide:
@@ -108,7 +114,8 @@ class Player:
             for slot in range(min(self.source.side_by_side, len(waiting) + len(running))):
                 if slot not in running and waiting:
                     number, ticket = waiting.pop()
-                    running[slot] = _Running(self._environment(slot), ticket, number, self.source, record)
+                    environment = self._environment(slot, ticket.level)
+                    running[slot] = _Running(environment, ticket, number, self.source, record)
             self._step(list(running.values()), decide)
             for slot in [slot for slot, game in running.items() if game.over]:
                 game = running.pop(slot)
@@ -129,10 +136,11 @@ class Player:
             game.step(logits[start:start + count])
             start += count
 
-    def _environment(self, slot: int) -> ParallelEnv:
-        while len(self.environments) <= slot:
-            self.environments.append(make_environment(self.source.environment, self.source.environment_options))
-        return self.environments[slot]
+    def _environment(self, slot: int, level: int | None = None) -> ParallelEnv:
+        if (slot, level) not in self.environments:
+            options = self.source.environment_options if level is None else self.source.levels[level]
+            self.environments[slot, level] = make_environment(self.source.environment, options)
+        return self.environments[slot, level]
 
 
 class _Running:
@@ -140,7 +148,7 @@ class _Running:
 
     def __init__(self, environment: ParallelEnv, ticket: Ticket, number: int, source: Source, record: bool) -> None:
         self.environment, self.ticket, self.number, self.record = environment, ticket, number, record
-        self.limit = source.maximum_steps
+        self.limit, self.target = source.maximum_steps, source.target
         self.random = None if ticket.draw is None else np.random.default_rng((ticket.draw, ticket.seed))
         observations, infos = environment.reset(seed=ticket.seed)
         self.names = list(environment.agents)
@@ -153,6 +161,8 @@ class _Running:
         self.ranks: list[list[int]] = []
         self.potential: dict[str, float] = {}
         self.potentials: list[NDArray[np.float32]] = []
+        self.truth: dict[str, NDArray[np.float32]] = {}
+        self.targets: list[NDArray[np.float32]] = []
         self.rewards = dict.fromkeys(self.names, 0.0)
         self.over = not self.names
         self._remember()
@@ -191,6 +201,12 @@ class _Running:
             self.ranks.append([self.rank(agent) for agent in self.names])
             self.potential |= {agent: info['potential'] for agent, info in self.infos.items() if 'potential' in info}
             self.potentials.append(np.array([self.potential.get(agent, np.nan) for agent in self.names], np.float32))
+            if self.target:
+                self.truth |= {agent: np.asarray(info[self.target], np.float32) for agent, info in self.infos.items()
+                               if self.target in info}
+                if len(self.truth) < len(self.names):
+                    raise TrainingError(f'target {self.target!r}: the infos of this environment do not tell it')
+                self.targets.append(np.stack([self.truth[agent] for agent in self.names]))
             state = state_of(self.environment)
             if state is not None:
                 # Images are masks and fractions: half the precision is plenty and halves what processes exchange.
@@ -210,7 +226,8 @@ class _Running:
         return Episode(self.ticket.seed, observations, np.stack(self.states) if self.states else None, actions,
                        log_probabilities, rewards, elapsed, alive, terminated, metrics,
                        np.stack(self.potentials) if self.potential else None,
-                       np.array(self.ranks, np.int64) if self.record else None)
+                       np.array(self.ranks, np.int64) if self.record else None,
+                       np.stack(self.targets) if self.targets else None)
 
 
 def actor_logits(actor: nn.Module) -> Decide:

@@ -17,6 +17,7 @@ from marl_core.errors import TrainingError
 from sim.learning import checkpoint, evaluation
 from sim.learning.actors import build_actor, observation_shapes
 from sim.learning.critic import ActionCritic, Critic, CriticConfig
+from sim.learning.curriculum import Curriculum, CurriculumConfig
 from sim.learning.environments import make_environment
 from sim.learning.mappo import Mappo, MappoConfig
 from sim.learning.players import DEFAULT_ENGINE, Players, make_players
@@ -46,6 +47,9 @@ class TrainingConfig:
     """Observation that marks allowed actions; '' if all always are."""
     reference: str = 'base_logits'
     """Observation that holds the logits of the rule to start from; '' without."""
+    target: str = ''
+    """Info of agents that the actor learns to foresee (``hidden_m2`` with `grid: {measures_hidden: true}`); '' none."""
+    curriculum: CurriculumConfig = CurriculumConfig()
     score: str = 'makespan_s'
     """Metric by which checkpoints are chosen, from the last info of an episode; or ``return``."""
     lower_is_better: bool = True
@@ -70,6 +74,11 @@ class TrainingConfig:
     evaluation_episodes: int = 48
     save_every: int = 5
 
+    @property
+    def final_options(self) -> dict[str, Any]:
+        """Options of the environment that is trained for: those of the curriculum's last level."""
+        return self.curriculum.options(self.curriculum.levels - 1, self.environment_options)
+
 
 class Trainer:
     """Runs one TrainingConfig in a folder: config.yaml, metrics.jsonl, TensorBoard events, last.ckpt, best.ckpt."""
@@ -87,6 +96,7 @@ class Trainer:
         if config.algorithm not in ALGORITHMS:
             raise TrainingError(f'unknown algorithm {config.algorithm!r}; known: {", ".join(ALGORITHMS)}')
         self.config, self.folder, self.engine = config, Path(folder), engine
+        self.curriculum = Curriculum(config.curriculum)
         self.learner = build_learner(config)
         self.git_commit = checkpoint.git_commit()
         self.iteration = 0
@@ -131,7 +141,8 @@ class Trainer:
         """Write everything that training goes on from."""
         checkpoint.save(path, {'config': plain(self.config), 'iteration': self.iteration, 'best': self.best,
                                'reference_metrics': self.reference_metrics, 'learner': self.learner.state_dict(),
-                               'random': checkpoint.random_states(), 'git_commit': self.git_commit})
+                               'random': checkpoint.random_states(), 'git_commit': self.git_commit,
+                               'curriculum': self.curriculum.state_dict()})
 
     def _iterate(self, players: Players) -> dict[str, float]:
         config, begun = self.config, time.monotonic()
@@ -144,6 +155,9 @@ class Trainer:
         numbers |= {f'episode/{name}': finite_mean([episode.metrics[name] for episode in episodes])
                     for name in episodes[0].metrics}
         numbers |= {'time/play_s': played - begun, 'time/learn_s': learnt - played}
+        if config.curriculum.schedules:
+            numbers['curriculum/level'] = float(self.curriculum.level)
+            self.curriculum.note([episode.metrics for episode in episodes])
         self.iteration += 1
         if self.iteration % config.evaluate_every == 0 or self.iteration == config.iterations:
             numbers |= self._evaluate(players)
@@ -154,7 +168,8 @@ class Trainer:
         """Worlds and random draws depend on the run's seed and the iteration alone, so that a resumed run replays."""
         config = self.config
         first = FIRST_SEED + (config.seed * 7_919 + self.iteration) * config.episodes % (HELD_BACK - 10_000_000)
-        return [Ticket(first + number // config.episodes_per_seed, self.iteration * config.episodes + number)
+        return [Ticket(first + number // config.episodes_per_seed, self.iteration * config.episodes + number,
+                       self.curriculum.level)
                 for number in range(config.episodes)]
 
     def _evaluate(self, players: Players) -> dict[str, float]:
@@ -186,6 +201,7 @@ class Trainer:
         self.learner.load_state_dict(content['learner'])
         self.iteration, self.best = content['iteration'], content['best']
         self.reference_metrics = content['reference_metrics']
+        self.curriculum.load_state_dict(content.get('curriculum', self.curriculum.state_dict()))
         checkpoint.restore_random_states(content['random'])
 
 
@@ -199,7 +215,7 @@ def log(folder: Path, board: SummaryWriter, numbers: Mapping[str, float]) -> Non
 
 def build_learner(config: TrainingConfig) -> Mappo:
     """Actor, critic and algorithm with their first weights, which depend on the configuration alone."""
-    environment = make_environment(config.environment, config.environment_options)
+    environment = make_environment(config.environment, config.final_options)
     environment.reset(seed=config.seed)
     actor = build_actor(config.actor, environment, config.actor_options, config.seed)
     state = state_of(environment)
@@ -231,9 +247,11 @@ def start_from(path: str | Path, actor: torch.nn.Module) -> None:
 
 def source_of(config: TrainingConfig) -> Source:
     """What the playing processes need to know."""
-    return Source(config.environment, dict(config.environment_options), config.actor, dict(config.actor_options),
-                  config.action_mask, config.reference, config.mappo.sharpness, config.side_by_side,
-                  config.maximum_steps)
+    curriculum = config.curriculum
+    levels = [curriculum.options(level, config.environment_options) for level in range(curriculum.levels)]
+    return Source(config.environment, levels[-1], config.actor, dict(config.actor_options), config.action_mask,
+                  config.reference, config.mappo.sharpness, config.side_by_side, config.maximum_steps, tuple(levels),
+                  config.target)
 
 
 def finite_mean(values: Sequence[float]) -> float:
@@ -250,7 +268,7 @@ def load_actor(path: str | Path) -> tuple[torch.nn.Module, TrainingConfig, dict[
     """
     content = checkpoint.load(path)
     config = from_mapping(TrainingConfig, content['config'], f'{path}: config')
-    environment = make_environment(config.environment, config.environment_options)
+    environment = make_environment(config.environment, config.final_options)
     actor = build_actor(config.actor, environment, config.actor_options)
     actor.load_state_dict(content['learner']['actor'])
     return actor.eval(), config, content

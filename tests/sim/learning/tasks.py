@@ -12,14 +12,14 @@ from pettingzoo import ParallelEnv
 class Matching(ParallelEnv):
     """Each of two agents sees a number and must answer it; one answer of four is forbidden at a time.
 
-    Decisions last 1 or 2 units of time; the first agent leaves after 3 steps, the second after 5.
+    Decisions last 1 or 2 units of time; the first agent leaves after 3 steps, the second after ``rounds``.
     """
 
     metadata = {'name': 'matching'}
     possible_agents = ['first', 'second']
 
-    def __init__(self, mask: bool = True):
-        self.mask = mask
+    def __init__(self, mask: bool = True, rounds: int = 5):
+        self.mask, self.rounds = mask, rounds
         self.agents = []
 
     def observation_space(self, agent):
@@ -41,7 +41,7 @@ class Matching(ParallelEnv):
         for agent, action in actions.items():
             assert not self.mask or action != self.forbidden[agent], 'a forbidden action was taken'
         self.steps += 1
-        ends = {agent: self.steps >= (3 if agent == 'first' else 5) for agent in self.agents}
+        ends = {agent: self.steps >= (3 if agent == 'first' else self.rounds) for agent in self.agents}
         infos = {agent: {'elapsed': 1.0 + self.steps % 2, 'makespan_s': 10.0 - rewards[agent]} for agent in self.agents}
         self._draw()
         observations = self._observations()

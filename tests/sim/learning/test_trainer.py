@@ -11,6 +11,7 @@ import torch
 
 from marl_core.errors import TrainingError
 from sim.learning import checkpoint, curves
+from sim.learning.curriculum import CurriculumConfig
 from sim.learning.mappo import MappoConfig
 from sim.learning.players import Processes
 from sim.learning.rollout import REFERENCE, Player, Ticket
@@ -60,6 +61,44 @@ def test_resumed_run_is_bit_exact(tmp_path):
     for _ in other.run():
         pass
     assert not _same(whole['learner'], checkpoint.load(other.last)['learner'])
+
+
+def test_a_run_goes_from_easy_to_hard_and_resumes_where_it_was(tmp_path):
+    course = CurriculumConfig({'rounds': (4, 5, 6)}, metric='return', reference='', lower_is_better=False,
+                              enough=-1.0, window=1)
+    config = replace(MATCHING, curriculum=course, save_every=1)
+    levels = [numbers['curriculum/level'] for numbers in Trainer(config, tmp_path / 'whole').run()]
+    assert levels == [0.0, 1.0, 2.0, 2.0]
+    running = Trainer(config, tmp_path / 'halves').run()
+    next(running), next(running)
+    running.close()
+    for _ in Trainer(config, tmp_path / 'halves').run():
+        pass
+    whole, again = (checkpoint.load(tmp_path / name / 'last.ckpt') for name in ('whole', 'halves'))
+    assert whole['curriculum'] == again['curriculum'] and _same(whole['learner'], again['learner'])
+
+
+def test_levels_change_the_environment_and_held_back_episodes_are_of_the_last():
+    player = Player(source_of(replace(MATCHING, curriculum=CurriculumConfig({'rounds': (4, 6)}))))
+    easy, hard, held_back = player.play(player.decider(REFERENCE), [Ticket(3, None, 0), Ticket(3, None, 1),
+                                                                    Ticket(3, None)])
+    assert [episode.metrics['steps'] for episode in (easy, hard, held_back)] == [4.0, 6.0, 6.0]
+
+
+SMALL = {'robots': 2, 'grid': {'measures_hidden': True}, 'task': {
+    'smallest_m': 10.0, 'largest_m': 12.0, 'world_resolution_m': 0.2, 'planning_resolution_m': 0.4}}
+
+
+def test_what_is_hidden_is_foreseen_beside_what_is_earned(tmp_path):
+    config = TrainingConfig(environment_options=SMALL, actor_options={'foresight': True}, target='hidden_m2',
+                            mappo=MappoConfig(foresight=1.0, actor_rate=3e-3, epochs=8), iterations=6, episodes=16,
+                            processes=1, learning_threads=1, warm_up=0, evaluate_every=99, evaluation_episodes=1)
+    explained = [numbers['actor/foresight_explained'] for numbers in Trainer(config, tmp_path).run()]
+    assert explained[-1] > max(0.1, explained[0])
+    with pytest.raises(TrainingError, match='foresees nothing'):
+        Trainer(replace(config, actor_options={}), tmp_path / 'without')
+    with pytest.raises(TrainingError, match="target 'hidden_m2': the infos of this environment do not tell it"):
+        next(Trainer(replace(config, environment_options={**SMALL, 'grid': {}}), tmp_path / 'blind').run())
 
 
 def test_several_processes_play_the_same_every_time():
