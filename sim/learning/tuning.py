@@ -20,7 +20,7 @@ from sim.learning.actors import build_actor
 from sim.learning.environments import make_environment
 from sim.learning.players import DEFAULT_ENGINE, Players, make_players
 from sim.learning.rollout import REFERENCE, Ticket
-from sim.learning.trainer import HELD_BACK, TrainingConfig, plain, source_of
+from sim.learning.trainer import HELD_BACK, TrainingConfig, differing_settings, plain, source_of
 
 FIRST_SEED = 1_000
 
@@ -142,8 +142,9 @@ class Tuner:
 
     def _resume(self) -> None:
         content = checkpoint.load(self.last)
-        differing = [name for name, value in plain(self.config).items() if content.get('tuning', {}).get(name) != value
-                     and name not in ('generations', 'processes')]
+        if 'tuning' not in content:
+            raise TrainingError(f'{self.last}: is no checkpoint of tuning; choose another folder')
+        differing = differing_settings(self.config, content['tuning'], str(self.last), ('generations', 'processes'))
         if differing:
             raise TrainingError(f'{self.last}: was tuned with other settings ({", ".join(differing)}); '
                                 'choose another folder, or the settings that it was begun with')

@@ -6,6 +6,7 @@ import torch
 from torch.nn.utils import parameters_to_vector
 
 from marl_core.errors import TrainingError
+from sim.learning import checkpoint
 from sim.learning.trainer import TrainingConfig
 from sim.learning.tuning import Tuner, TuningConfig
 
@@ -38,6 +39,18 @@ def test_selection_prefers_what_scores_better(tmp_path, monkeypatch):
         float(np.square(weights - goal).mean()) for weights in candidates])
     costs = [numbers['mean'] for numbers in tuner.run()]
     assert costs[-1] < 0.5 * costs[0]
+
+
+def test_a_checkpoint_from_before_a_setting_of_training_continues(tmp_path):
+    list(Tuner(_config(generations=1), tmp_path).run())
+    content = checkpoint.load(tmp_path / 'last.ckpt')
+    del content['tuning']['training']['start']
+    checkpoint.save(tmp_path / 'last.ckpt', content)
+    assert Tuner(_config(), tmp_path).generation == 1
+    del content['tuning']
+    checkpoint.save(tmp_path / 'last.ckpt', content)
+    with pytest.raises(TrainingError, match='no checkpoint of tuning'):
+        Tuner(_config(), tmp_path)
 
 
 def test_other_settings_are_refused_by_name(tmp_path):
