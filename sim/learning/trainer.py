@@ -194,6 +194,9 @@ class Trainer:
 
     def _resume(self) -> None:
         content = checkpoint.load(self.last)
+        if 'reference_metrics' not in content:
+            raise TrainingError(f'{self.last}: is no checkpoint of training; choose another folder, and name it as '
+                                '`start` to train on from its weights')
         differing = differing_settings(self.config, content['config'], str(self.last), ('iterations', 'processes'))
         if differing:
             raise TrainingError(f'{self.last}: was trained with other settings ({", ".join(differing)}); '

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from tests.sim.learning.test_trainer import MATCHING, _same
 
 COPYING = ImitationConfig(training=MATCHING, expert=REFERENCE, rounds=4, episodes=8, minibatch=32, rate=0.01,
                           evaluate_every=2)
+EXPORTED = Path(__file__).parents[3] / 'models' / 'exported' / 'scorer.onnx'
 EXPLORING = TrainingConfig(
     environment_options={'robots': 2, 'task': {'smallest_m': 8.0, 'largest_m': 10.0}}, processes=1, learning_threads=1,
     side_by_side=4, evaluation_episodes=2, iterations=1, episodes=2)
@@ -107,18 +109,30 @@ def test_a_classical_policy_is_imitated_where_robots_explore_and_trained_on(tmp_
         Trainer(other, tmp_path / 'other')
 
 
-def test_answers_are_those_of_the_policy_with_its_rank_in_the_team():
+@pytest.mark.parametrize('expert', ['minpos', str(EXPORTED)])
+def test_answers_are_those_of_the_policy_with_its_rank_in_the_team(expert):
     config = replace(EXPLORING, maximum_steps=4)
     with Processes(source_of(config), 1) as players:
-        episode, = players.play('minpos', [Ticket(1, None)])
+        episode, = players.play(expert, [Ticket(1, None)])
     rows = {name: array[:-1].reshape(-1, *array.shape[2:]) for name, array in episode.observations.items()}
-    policy = make_policy('minpos')
-    choices = answers(('minpos', rows, episode.ranks[:-1].ravel(), '', 'candidate_mask'))
+    policy = make_policy(expert)
+    choices = answers((expert, rows, episode.ranks[:-1].ravel(), '', 'candidate_mask'))
     np.testing.assert_array_equal(choices.reshape(episode.actions.shape), episode.actions)
     for row, choice in enumerate(choices):
         own = {spec.name: rows[spec.name][row] for spec in OBSERVATION}
         if own['candidate_mask'].any():
             assert choice == policy.choose(Observation(**own, own_rank=int(episode.ranks[:-1].ravel()[row])))
+
+
+def test_training_and_imitation_do_not_go_on_from_each_others_checkpoints(tmp_path):
+    for _ in Imitator(replace(COPYING, rounds=1), tmp_path / 'imitation').run():
+        pass
+    with pytest.raises(TrainingError, match='no checkpoint of training.*`start`'):
+        Trainer(MATCHING, tmp_path / 'imitation')
+    for _ in Trainer(replace(MATCHING, iterations=1), tmp_path / 'training').run():
+        pass
+    with pytest.raises(TrainingError, match='no checkpoint of imitation'):
+        Imitator(COPYING, tmp_path / 'training')
 
 
 def test_experts_who_cannot_be_asked_are_refused(tmp_path):
