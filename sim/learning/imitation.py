@@ -90,7 +90,7 @@ class Imitator:
         """
         self.config, self.folder, self.engine = config, Path(folder), engine
         training = config.training
-        environment = make_environment(training.environment, training.environment_options)
+        environment = make_environment(training.environment, training.final_options)
         _require_expert(config.expert, training, observation_shapes(environment))
         self.actor = build_actor(training.actor, environment, training.actor_options, training.seed)
         self.optimizer = torch.optim.Adam(self.actor.parameters(), config.rate)
