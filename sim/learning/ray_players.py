@@ -111,8 +111,9 @@ class RayPlayers(Players[_Worker]):
         worker.pending = worker.actor.do.remote(*work)
 
     def _receive(self, worker: _Worker) -> list[Any] | str:
+        pending, worker.pending = worker.pending, None  # the store may forget the answer once it was used
         try:
-            return ray.get(worker.pending)
+            return ray.get(pending)
         except exceptions.RayTaskError as error:
             return str(error)
         except exceptions.RayError as error:

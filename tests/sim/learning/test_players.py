@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from marl_core.errors import TrainingError
+from sim.__main__ import main
 from sim.learning.players import Processes, make_players
 from sim.learning.rollout import REFERENCE, Ticket
 from sim.learning.trainer import build_learner, source_of
@@ -66,6 +67,14 @@ def test_processes_that_die_of_their_work_are_given_up():
 def test_wrong_players_are_named(engine, count, said):
     with pytest.raises(TrainingError, match=said):
         make_players(engine, source_of(MATCHING), count)
+
+
+@pytest.mark.parametrize(('options', 'said'), [(['--engine', 'magic'], "unknown engine 'magic'"),
+                                               (['--processes', '0'], 'at least 1, got 0')])
+def test_commands_pass_on_who_plays(options, said, tmp_path, capsys):
+    assert main(['train', '--output', str(tmp_path), '--set', 'environment=tasks:Matching', '--set', 'actor=mlp',
+                 '--set', 'action_mask=action_mask', *options]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_that_ray_is_missing_is_said_with_what_to_install(monkeypatch):
