@@ -48,8 +48,8 @@ class ImitationConfig:
     """One run of imitation.
 
     Attributes:
-        training: environment, actor, score, seed, processes and size of evaluations; its settings of reinforcement
-            learning are not used, but for the sharpness of the policy.
+        training: environment, actor, score, seed and size of evaluations; of its settings of reinforcement learning
+            only the sharpness of the policy is used.
         expert: name or path that ``make_policy`` knows, or REFERENCE.
         rounds: of playing and learning. episodes: played per round.
         expert_rounds: rounds at the start in which the expert plays; the learner does in the others. As many as
@@ -58,6 +58,7 @@ class ImitationConfig:
         rate: learning rate, of Adam. gradient_limit: largest norm of a gradient.
         memory: episodes that are remembered, the latest.
         evaluate_every: rounds between two evaluations on held-back worlds.
+        processes: that play; 1 plays in this process.
     """
 
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -71,6 +72,7 @@ class ImitationConfig:
     gradient_limit: float = 0.5
     memory: int = 480
     evaluate_every: int = 5
+    processes: int = 2
 
 
 class Imitator:
@@ -115,7 +117,7 @@ class Imitator:
         """Imitate to the last round; yields each round's numbers and saves after it."""
         config = self.config
         torch.set_num_threads(config.training.learning_threads)
-        with make_players(self.engine, source_of(config.training), config.training.processes) as players, \
+        with make_players(self.engine, source_of(config.training), config.processes) as players, \
                 SummaryWriter(str(self.folder), purge_step=self.round) as board:
             for number in range(self.round):  # lessons of a resumed run are not kept, but follow from who played
                 self._remember(self._gather(players, number)[1])
@@ -216,7 +218,7 @@ class Imitator:
         content = checkpoint.load(self.last)
         if 'imitation' not in content:
             raise TrainingError(f'{self.last}: is no checkpoint of imitation; choose another folder')
-        differing = differing_settings(self.config, content['imitation'], str(self.last), ('rounds',))
+        differing = differing_settings(self.config, content['imitation'], str(self.last), ('rounds', 'processes'))
         if differing:
             raise TrainingError(f'{self.last}: was made with other settings ({", ".join(differing)}); '
                                 'choose another folder, or the settings in its imitation.yaml')

@@ -20,7 +20,7 @@ from sim.learning.trainer import Trainer, TrainingConfig, load_actor, source_of
 from tests.sim.learning.test_trainer import MATCHING, _same
 
 COPYING = ImitationConfig(training=MATCHING, expert=REFERENCE, rounds=4, episodes=8, minibatch=32, rate=0.01,
-                          evaluate_every=2)
+                          evaluate_every=2, processes=1)
 EXPORTED = Path(__file__).parents[3] / 'models' / 'exported' / 'scorer.onnx'
 EXPLORING = TrainingConfig(
     environment_options={'robots': 2, 'task': {'smallest_m': 8.0, 'largest_m': 10.0}}, processes=1, learning_threads=1,
@@ -96,7 +96,7 @@ def test_resumed_imitation_is_bit_exact(tmp_path):
 
 def test_a_classical_policy_is_imitated_where_robots_explore_and_trained_on(tmp_path):
     config = ImitationConfig(EXPLORING, expert='nearest', rounds=3, episodes=4, epochs=8, minibatch=32,
-                             evaluate_every=3)
+                             evaluate_every=3, processes=1)
     numbers = list(Imitator(config, tmp_path / 'imitation').run())
     assert numbers[-1]['imitation/agreement'] > numbers[0]['imitation/agreement'] + 0.1
     start = str(tmp_path / 'imitation' / 'best.ckpt')
