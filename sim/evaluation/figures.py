@@ -22,12 +22,14 @@ def bars(table: Mapping[str, Rows], judged: str) -> pyplot.Figure:
         values = np.array([[ratio.mean.value, ratio.mean.low, ratio.mean.high] for _, ratio in shown])
         axes.errorbar(values[:, 0], [row + 0.7 * (place / len(players) - 0.5) for row, _ in shown],
                       xerr=[values[:, 0] - values[:, 1], values[:, 2] - values[:, 0]], fmt='o',
-                      markersize=7 if player == judged else 4, label=player)
+                      markersize=7 if player == judged else 4, color='black' if player == judged else None,
+                      label=player)
     axes.axvline(1.0, color='grey', linewidth=0.8)
     axes.set_yticks(range(len(table)), list(table))
+    axes.invert_yaxis()
     axes.set_xlim(0.5, 1.6)
     axes.set_xlabel('time to 99 % relative to the baseline (what lies beyond 1.6 is in the tables)')
-    axes.legend(fontsize=8, ncols=2)
+    axes.legend(fontsize=8, loc='upper left', bbox_to_anchor=(1.0, 1.0))
     figure.tight_layout()
     return figure
 
@@ -44,9 +46,12 @@ def coverage(runs: Runs) -> pyplot.Figure:
         for player in runs.config.players:
             mean = runs.mean_coverage(name, player)
             if mean is not None:
-                panel.plot(CURVE_TIMES, mean, linewidth=2.2 if player == runs.config.judged else 1.0, label=player)
+                judged = player == runs.config.judged
+                panel.plot(CURVE_TIMES, mean, linewidth=2.0 if judged else 1.0, color='black' if judged else None,
+                           label=player)
         panel.set_title(name, fontsize=9)
         panel.set_xlabel('time / reference')
+        panel.tick_params(labelbottom=True)
         panel.set_ylim(0.0, 1.02)
         panel.grid(alpha=0.3)
     panels[0, 0].set_ylabel('coverage')

@@ -81,7 +81,10 @@ def _replays(runs: Runs, name: str, film: Film) -> Iterable[str]:
     if not order:
         return
     yield f'<h2>{escape(name)}: {escape(config.judged)} at its best, median and worst</h2>'
+    shown: dict[int, list[str]] = {}
     for what, place in (('best', order[0]), ('median', order[len(order) // 2]), ('worst', order[-1])):
+        shown.setdefault(place, []).append(what)
+    for place, what in shown.items():
         frames, titles = film(name, config.players[config.judged], config.first_seed + place)
         figure, axes = pyplot.subplots(1, 4, figsize=(14, 3.6))
         for axis, number in zip(axes, np.linspace(0, len(frames) - 1, 4).astype(int), strict=True):
@@ -89,7 +92,7 @@ def _replays(runs: Runs, name: str, film: Film) -> Iterable[str]:
             axis.set_title(titles[number], fontsize=9)
             axis.axis('off')
         figure.tight_layout()
-        yield f'<p>{what}: {ratios[place]:.2f} of {escape(config.baseline)}, seed {config.first_seed + place}</p>'
+        yield f'<p>{", ".join(what)}: {ratios[place]:.2f} of {escape(config.baseline)}, seed {config.first_seed + place}</p>'
         yield _picture(figure)
 
 

@@ -17,11 +17,12 @@ Rows = dict[str, Ratio]
 
 
 def groups(sets: Mapping[str, CaseSet]) -> dict[str, list[str]]:
-    """What is looked at together: everything, sets of one team size if there are several, and each set."""
+    """What is looked at together: everything, each set, and sets of one team size where that is several but not all."""
     sizes: dict[str, list[str]] = {}
     for name, case in sets.items():
         sizes.setdefault(f'all sets of {case.robots} robots', []).append(name)
-    together = {EVERYTHING: list(sets)} | {what: names for what, names in sizes.items() if len(names) > 1}
+    together = {EVERYTHING: list(sets)} | {
+        what: names for what, names in sizes.items() if 1 < len(names) < len(sets)}
     return together | {name: [name] for name in sets}
 
 

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from marl_core.decision.policies import POLICIES, make_policy
 from marl_core.errors import SimulationError, TrainingError
 from sim.evaluation.cases import BOUND, ORACLE, EvaluationConfig, source_of
-from sim.evaluation.playing import Playing
+from sim.evaluation.playing import Playing, Run
 from sim.fast.oracle import lower_bound_m, plan
 from sim.learning.environments import make_environment
-from sim.learning.players import DEFAULT_ENGINE, Players, make_players
+from sim.learning.players import DEFAULT_ENGINE, make_players
 from sim.learning.rollout import Source
 from sim.learning.trainer import load_actor
 
 COMPLETE = 0.99
-_CHUNK, _PLANS = 8, 4
-"""Runs and plans per process between two writes."""
+_CHUNK = 8
+"""Runs per process between two writes."""
 
 Key = tuple[str, str, int]
 """Set, player, seed."""
@@ -97,31 +97,17 @@ class Runs:
             processes: that play. engine: who plays, see ``make_players``.
         """
         missing = self.missing
-        for name, source in self.sources.items():
-            players = {player: seeds for (of, player), seeds in missing.items() if of == name}
-            planned = sorted({*players.pop(ORACLE, []), *players.pop(BOUND, [])})
-            if players or planned:
-                with make_players(engine, source, processes) as playing:
-                    for player, seeds in players.items():
-                        yield from self._play(name, player, seeds, playing, _CHUNK * processes)
-                    yield from self._plan(name, planned, playing, _PLANS * processes)
-
-    def _play(self, name: str, player: str, seeds: list[int], playing: Players, chunk: int) -> Iterator[int]:
-        play = Playing(self.sources[name], self.config.players[player])
-        for start in range(0, len(seeds), chunk):
-            part = seeds[start:start + chunk]
-            for seed, run in zip(part, playing.map(play, part), strict=True):
-                self._add(name, player, seed, run.metrics, run.coverage)
-            yield len(part)
-
-    def _plan(self, name: str, seeds: list[int], playing: Players, chunk: int) -> Iterator[int]:
-        plan_of = partial(known_map_s, self.sources[name])
-        for start in range(0, len(seeds), chunk):
-            part = seeds[start:start + chunk]
-            for seed, (oracle_s, bound_s) in zip(part, playing.map(plan_of, part), strict=True):
-                self._add(name, ORACLE, seed, {'makespan_s': oracle_s})
-                self._add(name, BOUND, seed, {'makespan_s': bound_s})
-                yield 2
+        if not missing:
+            return
+        with make_players(engine, next(iter(self.sources.values())), processes) as players:
+            for (name, player), seeds in missing.items():
+                play = (partial(known_map_run, self.sources[name], player) if player in (ORACLE, BOUND) else
+                        Playing(self.sources[name], self.config.players[player]))
+                for start in range(0, len(seeds), _CHUNK * processes):
+                    part = seeds[start:start + _CHUNK * processes]
+                    for seed, run in zip(part, players.map(play, part), strict=True):
+                        self._add(name, player, seed, run.metrics, run.coverage)
+                    yield len(part)
 
     def _add(self, name: str, player: str, seed: int, metrics: Mapping[str, float],
              coverage: Sequence[float] = ()) -> None:
@@ -186,15 +172,15 @@ def identity_of(policy: str) -> str:
     return sha256(Path(policy).read_bytes()).hexdigest()
 
 
-def known_map_s(source: Source, seed: int) -> tuple[float, float]:
-    """Makespan of a plan that knows the map, and a bound below all makespans, of one episode [s]; NaN without plan."""
+def known_map_run(source: Source, player: str, seed: int) -> Run:
+    """What stands for the run of a plan that knows the map, or of a bound below all makespans; NaN without a plan."""
     environment = make_environment(source.environment, source.environment_options)
     environment.reset(seed=seed)
     played = environment.host.exploration
     starts, range_m, speed_mps = played.cells.copy(), played.sensor_range_m, played.config.speed_mps
-    bound_m = lower_bound_m(played.grid, starts, range_m, COMPLETE)
     try:
-        found_m = plan(played.grid, starts, range_m, COMPLETE, played.config.step_m, seed=seed % 2**31).makespan_m
+        found_m = (lower_bound_m(played.grid, starts, range_m, COMPLETE) if player == BOUND else
+                   plan(played.grid, starts, range_m, COMPLETE, played.config.step_m, seed=seed % 2**31).makespan_m)
     except SimulationError:
         found_m = nan
-    return found_m / speed_mps, bound_m / speed_mps
+    return Run({'makespan_s': found_m / speed_mps}, [])

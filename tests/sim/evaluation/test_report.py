@@ -44,7 +44,7 @@ def test_page_has_every_player_and_pictures(folder):
     page = (folder / 'out' / 'report.html').read_text()
     for player in (*RULES, 'scorer', ORACLE, BOUND):
         assert player in page
-    assert page.count('data:image/png') == 2 + 3 * 3
+    assert page.count('data:image/png') == 2 + 3 + 2 + 1  # figures; best, median and worst runs of three, two and one
     assert str(folder / 'sets.yaml') in page
     for figure in ('makespan.png', 'coverage.png'):
         assert (folder / 'out' / figure).read_bytes().startswith(b'\x89PNG')
@@ -86,6 +86,7 @@ def test_what_else_it_took(report):
 
 def test_sets_of_one_team_size_are_also_looked_at_together():
     sets = {name: CaseSet(robots, 1) for name, robots in (('a', 4), ('b', 2), ('c', 4))}
+    assert groups({'a': sets['a'], 'c': sets['c']}) == {'all sets': ['a', 'c'], 'a': ['a'], 'c': ['c']}
     assert groups(sets) == {'all sets': ['a', 'b', 'c'], 'all sets of 4 robots': ['a', 'c'], 'a': ['a'], 'b': ['b'],
                             'c': ['c']}
 
