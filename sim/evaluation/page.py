@@ -92,7 +92,8 @@ def _replays(runs: Runs, name: str, film: Film) -> Iterable[str]:
             axis.set_title(titles[number], fontsize=9)
             axis.axis('off')
         figure.tight_layout()
-        yield f'<p>{", ".join(what)}: {ratios[place]:.2f} of {escape(config.baseline)}, seed {config.first_seed + place}</p>'
+        yield (f'<p>{", ".join(what)}: {ratios[place]:.2f} of {escape(config.baseline)}, '
+               f'seed {config.first_seed + place}</p>')
         yield _picture(figure)
 
 
