@@ -1,4 +1,4 @@
-"""``python -m sim tune|train|evaluate|export|play``: everything that happens off the robot, one command each."""
+"""``python -m sim tune|imitate|train|evaluate|ablate|export|play``: all that happens off the robot, by command."""
 
 import argparse
 import os
@@ -37,8 +37,10 @@ def _parser() -> argparse.ArgumentParser:
                '  tensorboard --logdir runs            (watch training)')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     _add_tune(commands)
+    _add_imitate(commands)
     _add_train(commands)
     _add_evaluate(commands)
+    _add_ablate(commands)
     _add_export(commands)
     _add_play(commands)
     return parser
@@ -59,6 +61,20 @@ def _add_tune(commands: argparse._SubParsersAction) -> None:
     _add_players(tune, None)
     tune.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
                       help='override one value, e.g. --set generations=5; may be repeated')
+
+
+def _add_imitate(commands: argparse._SubParsersAction) -> None:
+    imitate = commands.add_parser(
+        'imitate', help='learn from an expert by DAgger', formatter_class=argparse.RawDescriptionHelpFormatter,
+        description='Let an actor imitate any policy: behaviour cloning while the expert plays, DAgger while the\n'
+                    'learner plays and the expert says what it would have done. Continues if the folder holds a\n'
+                    'checkpoint; `train --set start=FOLDER/last.ckpt` goes on from there.',
+        epilog='  python -m sim imitate --set expert=mtsp --output runs/imitation')
+    imitate.add_argument('--config', type=Path, default=None, help='YAML with overrides of ImitationConfig')
+    imitate.add_argument('--output', type=Path, default=None, help='folder of the run (default: runs/ and the YAML)')
+    _add_players(imitate, None)
+    imitate.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
+                         help='override one value, e.g. --set expert=minpos; may be repeated')
 
 
 def _add_train(commands: argparse._SubParsersAction) -> None:
@@ -105,6 +121,19 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
                           help='map_server YAML files for the sets that name such maps')
     evaluate.add_argument('--output', type=Path, default=Path('runs/evaluation'), help='folder (default: %(default)s)')
     _add_players(evaluate, 2)
+
+
+def _add_ablate(commands: argparse._SubParsersAction) -> None:
+    ablate = commands.add_parser(
+        'ablate', help='measure what each technique is worth', formatter_class=argparse.RawDescriptionHelpFormatter,
+        description='Train variants that differ in one thing each, play them and other policies on the same held-back\n'
+                    'worlds, and compare all with one: ablations.md, .json and .png in the folder. Continues where it\n'
+                    'was stopped.',
+        epilog='  python -m sim ablate          (about an hour on two cores)')
+    ablate.add_argument('--config', type=Path, default=Path('config/ablations.yaml'),
+                        help='YAML of the study (default: %(default)s)')
+    ablate.add_argument('--output', type=Path, default=Path('runs/ablations'), help='folder (default: %(default)s)')
+    _add_players(ablate, 2)
 
 
 def _add_players(command: argparse.ArgumentParser, processes: int | None) -> None:

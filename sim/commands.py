@@ -13,10 +13,11 @@ import yaml
 from matplotlib import animation, pyplot
 from tqdm import tqdm
 
-from marl_core.config import from_mapping, read_yaml
+from marl_core.config import from_mapping, load, read_yaml
 from marl_core.errors import ConfigError, TrainingError
 from models.network import CandidateNetwork
 from models.scorer import Scorer
+from sim.evaluation.ablation import AblationConfig, Study
 from sim.evaluation.cases import given_maps, load_evaluation, policy_at
 from sim.evaluation.page import write as write_page
 from sim.evaluation.playing import decider_of, moments
@@ -25,6 +26,7 @@ from sim.evaluation.runs import Runs, identity_of
 from sim.learning import curves
 from sim.learning import export as exporting
 from sim.learning.environments import make_environment
+from sim.learning.imitation import ImitationConfig, Imitator
 from sim.learning.trainer import Trainer, TrainingConfig, load_actor, plain
 from sim.learning.tuning import Tuner, TuningConfig
 
@@ -61,6 +63,38 @@ def tune(options: argparse.Namespace) -> int:
             bar.set_postfix_str(f'mean {100 * numbers["mean"]:+.1f} %{held_back}')
             bar.update()
     sys.stdout.write(f'{tuner.folder / "best.ckpt"}: log ratio {100 * tuner.best:+.1f} % on held-back worlds\n')
+    return 0
+
+
+def imitate(options: argparse.Namespace) -> int:
+    """Let an actor imitate an expert, showing progress and the newest held-back score."""
+    values = read_yaml(options.config) if options.config else {}
+    config = from_mapping(ImitationConfig, _assigned(values, _with_processes(options)), str(options.config or '--set'))
+    folder = options.output or Path('runs') / (options.config.stem if options.config else 'imitation')
+    imitator = Imitator(config, folder, options.engine)
+    held_back = ''
+    with tqdm(total=config.rounds, initial=imitator.round, unit='round', desc=str(folder)) as bar:
+        for numbers in imitator.run():
+            if 'held_back/score' in numbers:
+                held_back = _held_back(numbers)
+            bar.set_postfix_str(held_back.removeprefix(', '))
+            bar.update()
+    sys.stdout.write(f'{imitator.last} after {imitator.round} rounds\n')
+    return 0
+
+
+def ablate(options: argparse.Namespace) -> int:
+    """Train every variant of a study that is not trained yet, play what was not played, compare and write."""
+    study = Study(load(AblationConfig, options.config), options.output, options.processes, options.engine)
+    with tqdm(total=study.missing_trainings, unit='training', desc='train') as bar:
+        for variant, seed, done, total in study.train():
+            bar.set_postfix_str(f'{variant}, seed {seed}: {done} of {total} iterations')
+            bar.update(done == total)
+    with tqdm(total=study.missing_episodes, unit='episode', desc='play') as bar:
+        for played in study.play():
+            bar.update(played)
+    command = f'python -m sim ablate --config {options.config} --output {options.output}'
+    sys.stdout.write(f'{study.report(command)}\n')
     return 0
 
 

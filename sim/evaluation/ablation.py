@@ -13,17 +13,20 @@ import numpy as np
 from matplotlib import pyplot
 
 from marl_core.config import from_mapping
+from marl_core.decision.policies import make_policy
 from marl_core.errors import ConfigError
 from sim.evaluation.statistics import Ratio, Stratum, compare
 from sim.learning.checkpoint import git_commit
 from sim.learning.curriculum import CurriculumConfig
 from sim.learning.imitation import ImitationConfig, Imitator
-from sim.learning.players import make_players
+from sim.learning.players import DEFAULT_ENGINE, make_players
 from sim.learning.rollout import Plays, Ticket
 from sim.learning.trainer import Trainer, TrainingConfig, load_actor, source_of
 
 FIRST_SEED = 2_000_000_000
 METRIC = 'makespan_s'
+FINISHED = 'finished'
+"""File that marks the folder of a training that came to its end."""
 _CHUNK = 64
 
 
@@ -79,36 +82,54 @@ def changed(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 class Study:
     """An ablation in a folder: one folder per training, results.json, ablations.md and ablations.png."""
 
-    def __init__(self, config: AblationConfig, folder: Path, processes: int = 2) -> None:
+    def __init__(self, config: AblationConfig, folder: Path, processes: int = 2,
+                 engine: str = DEFAULT_ENGINE) -> None:
         """Check all of the study before anything is trained.
+
+        Args:
+            config, folder: see above.
+            processes: that play episodes. engine: whose they are, see ``make_players``.
 
         Raises:
             ConfigError: a variant cannot be trained as it says.
         """
-        self.config, self.folder, self.processes = config, folder, processes
+        self.config, self.folder, self.processes, self.engine = config, folder, processes, engine
         for variant in config.variants:
             for seed in config.seeds:
-                config.training_of(variant, seed)
+                self._training_of(variant, seed)
+        for policy in config.players.values():
+            make_policy(policy)
         for name, changes in config.conditions.items():
             if not isinstance(changes, Mapping):
                 raise ConfigError(f'condition {name!r}: expected a mapping of options, got {changes!r}')
 
+    @property
+    def missing_trainings(self) -> int:
+        """How many are not finished."""
+        return sum(not (self._folder(variant, seed) / FINISHED).exists()
+                   for variant in self.config.variants for seed in self.config.seeds)
+
+    @property
+    def missing_episodes(self) -> int:
+        """How many are not played."""
+        labels = [label for name in (*self.config.variants, *self.config.players) for label in self._labels(name)]
+        results = self._results()
+        return self.config.episodes * sum(f'{condition} | {label}' not in results
+                                          for condition in self.config.conditions for label in labels)
+
     def train(self) -> Iterator[tuple[str, int, int, int]]:
         """Train what is not trained yet; yields variant, seed, and how many of how many iterations are done."""
         for seed in self.config.seeds:
-            for variant, changes in self.config.variants.items():
-                config = self.config.training_of(variant, seed)
-                runner: Trainer | Imitator
-                if 'imitate' in changes:
-                    imitation = from_mapping(ImitationConfig, dict(changes['imitate']), f'variant {variant!r}: imitate')
-                    imitation = replace(imitation, training=config)
-                    runner, total = Imitator(imitation, self._folder(variant, seed)), imitation.rounds
-                    for _ in runner.run():
-                        yield variant, seed, runner.round, total
-                else:
-                    runner, total = Trainer(config, self._folder(variant, seed)), config.iterations
-                    for _ in runner.run():
-                        yield variant, seed, runner.iteration, total
+            for variant in self.config.variants:
+                folder = self._folder(variant, seed)
+                if (folder / FINISHED).exists():
+                    continue
+                config = self._training_of(variant, seed)
+                runner = (Imitator if isinstance(config, ImitationConfig) else Trainer)(config, folder, self.engine)
+                total = config.rounds if isinstance(config, ImitationConfig) else config.iterations
+                for numbers in runner.run():
+                    yield variant, seed, int(numbers['iteration']), total
+                (folder / FINISHED).touch()
 
     def play(self) -> Iterator[int]:
         """Play what was not played yet; yields how many episodes were."""
@@ -122,7 +143,7 @@ class Study:
                 source = source_of(replace(training, environment_options=options, curriculum=CurriculumConfig(),
                                            target=''))
                 scores: list[float] = []
-                with make_players('processes', source, self.processes) as players:
+                with make_players(self.engine, source, self.processes) as players:
                     for start in range(0, self.config.episodes, _CHUNK):
                         tickets = [Ticket(FIRST_SEED + number, None) for number in
                                    range(start, min(start + _CHUNK, self.config.episodes))]
@@ -162,6 +183,13 @@ class Study:
 
     def _results(self) -> dict[str, list[float]]:
         return json.loads(self._results_path.read_text(encoding='utf-8')) if self._results_path.exists() else {}
+
+    def _training_of(self, variant: str, seed: int) -> TrainingConfig | ImitationConfig:
+        training, changes = self.config.training_of(variant, seed), self.config.variants[variant]
+        if 'imitate' not in changes:
+            return training
+        return replace(from_mapping(ImitationConfig, dict(changes['imitate']), f'variant {variant!r}: imitate'),
+                       training=training, processes=training.processes)
 
     def _folder(self, variant: str, seed: int) -> Path:
         return self.folder / f'{variant.replace(" ", "_").replace("/", "_")}_{seed}'
