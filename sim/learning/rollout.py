@@ -220,7 +220,7 @@ class _Running:
         columns = [np.stack(column) for column in zip(*self.rows, strict=True)]
         last = next(iter(self.infos.values()), {})
         metrics = {name: float(value) for name, value in last.items()
-                   if isinstance(value, (bool, int, float, np.number)) and name not in ('elapsed', 'potential')}
+                   if isinstance(value, (bool, int, float, np.number)) and name not in ('elapsed', 'potential', 'own_rank')}
         metrics |= {'return': float(np.mean(list(self.rewards.values()))), 'steps': float(len(self.rows))}
         actions, log_probabilities, rewards, elapsed, alive, terminated = columns
         return Episode(self.ticket.seed, observations, np.stack(self.states) if self.states else None, actions,
