@@ -56,6 +56,8 @@ def test_checkpoint_becomes_a_model_with_a_card_of_real_numbers(folder, tmp_path
                                                for _ in range(2)]
     ends = [(row['metrics']['makespan_s'], row['metrics']['team_travelled_m']) for row in rows[-4:]]
     assert ends[:2] == ends[2:]  # the model decides like the checkpoint that it was exported from
+    assert 'decision_p50_ms' in rows[-1]['metrics']
+    assert 'decision_p50_ms' not in rows[-3]['metrics']  # checkpoints decide for the whole team at once
     assert len({player['identity'] for player in report['players'].values()}) == len(POLICIES) + 1
     report = json.loads((results / 'report.json').read_text())
     assert report['players'][folder.name]['identity'] == report['players'][model.stem]['identity']
