@@ -31,6 +31,8 @@ REFERENCE = 'reference'
 """The rule whose logits come with the observation."""
 
 _FORBIDDEN = -1e9
+_OF_A_STEP = ('elapsed', 'potential', 'own_rank')
+"""Infos that say nothing about the episode as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,7 @@ class _Running:
         columns = [np.stack(column) for column in zip(*self.rows, strict=True)]
         last = next(iter(self.infos.values()), {})
         metrics = {name: float(value) for name, value in last.items()
-                   if isinstance(value, (bool, int, float, np.number)) and name not in ('elapsed', 'potential', 'own_rank')}
+                   if isinstance(value, (bool, int, float, np.number)) and name not in _OF_A_STEP}
         metrics |= {'return': float(np.mean(list(self.rewards.values()))), 'steps': float(len(self.rows))}
         actions, log_probabilities, rewards, elapsed, alive, terminated = columns
         return Episode(self.ticket.seed, observations, np.stack(self.states) if self.states else None, actions,
