@@ -3,11 +3,9 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from math import inf
-from mmap import PAGESIZE as PAGE_BYTES
-from pathlib import Path
 from statistics import fmean
 
 import numpy as np
@@ -36,10 +34,6 @@ QUICK_CODEC = 'rle-zstd'
 """Larger messages than those of the default, in a quarter of the processor time; the tests take the default."""
 STARVED = Budget(rate_bytes_per_s=2000.0, burst_bytes=4000.0)
 WORLDS = ('office:2@28x26', 'rooms:2@28x26', 'warehouse:2@28x26', 'office:3@28x26')
-CROWD = CommunicationConfig(teammates=TeammatesConfig(max_teammates=255))
-CROWDED = ReplicaConfig(max_layers=255)
-SIMULATED_S = {2: 600.0, 8: 600.0, 32: 60.0, 128: 30.0}
-"""What a processor core does in three minutes; what a replica costs per second does not grow with time."""
 
 Sighting = tuple[float, Pose, NDArray[np.int32], list[NDArray[np.int8]]]
 """When tiles were seen [s], from where, which (ty, tx), and what they held."""
@@ -142,7 +136,7 @@ def measure(runs: int = BAD_LINK_RUNS) -> list[Row]:
 
     A change is what must not wait: small changes of what others know already are held back for up to 5 s by design.
     """
-    return [*_bad_links(runs), *_partitions(), *_late_joiners(), *_topologies(), *_order(), *_crowds()]
+    return [*_bad_links(runs), *_partitions(), *_late_joiners(), *_topologies(), *_order()]
 
 
 def bad_link_run(seed: int, channel: ChannelConfig = BAD_LINK, config: CommunicationConfig | None = None,
@@ -277,7 +271,7 @@ def _late_joiners() -> list[Row]:
 def topology_run(kind: str, robots: int = 16) -> tuple[float, float, float]:
     """Robots 10 m apart write for 20 s: agreement after the last change [s], bytes per robot and s, part decoded."""
     random = np.random.default_rng(0)
-    config = replace(CROWD, topology=TopologyConfig(kind))
+    config = CommunicationConfig(teammates=TeammatesConfig(max_teammates=255), topology=TopologyConfig(kind))
     fleet = Fleet([Member(f'robot_{k + 1}', config) for k in range(robots)], ChannelConfig(delay_max_s=0.05))
     for k, member in enumerate(fleet.members):
         member.pose = Pose(10.0 * (k % 4), 10.0 * (k // 4), 0.0)
@@ -346,47 +340,6 @@ def _order() -> list[Row]:
     valued, plain = ordered_run(True), ordered_run(False)
     return [Row('links of 130 B/s: cells near a goal that whoever goes there was told', 100.0 * valued, '%', 50.0,
                 peer='the tiles first that changed most', ratio=valued / plain)]
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What one replica of a fleet costs: bytes said per second, processor time per second [ms], memory [MB]."""
-
-    rate_bytes_per_s: float
-    cpu_ms_per_s: float
-    memory_mb: float
-
-
-def crowd_run(robots: int, duration_s: float) -> Cost:
-    """Every robot writes a tile every two seconds."""
-    random = np.random.default_rng(robots)
-    before_mb = _resident_mb()
-    fleet = Fleet([Member(f'robot_{k + 1}', CROWD, replica_config=CROWDED) for k in range(robots)])
-    while fleet.now_s < duration_s:
-        for member in fleet.members:
-            if random.random() < 0.5 * TICK_S:
-                member.look(_tiles(random, 1))
-        fleet.tick()
-    memory_mb = (_resident_mb() - before_mb) / robots
-    return Cost(fleet.sent_bytes / robots / duration_s,
-                1000.0 * fmean(member.cpu_s for member in fleet.members) / duration_s, memory_mb)
-
-
-def _resident_mb() -> float:
-    pages = int(Path('/proc/self/statm').read_text().split()[1])
-    return pages * PAGE_BYTES / 2**20
-
-
-def _crowds() -> list[Row]:
-    crowd_run(2, 10.0)  # Kernels are loaded, and memory that anything takes is taken.
-    rows = []
-    for robots, duration_s in SIMULATED_S.items():
-        cost, what = crowd_run(robots, duration_s), f'replica among {robots} robots for {duration_s:.0f} s'
-        rows += [Row(f'{what}: all that it says', cost.rate_bytes_per_s, 'B/s', 400.0, at_least=False),
-                 Row(f'{what}: processor time per second and robot', cost.cpu_ms_per_s / robots, 'ms', 0.5,
-                     at_least=False),
-                 Row(f'{what}: memory per robot', cost.memory_mb / robots, 'MB', 0.2, at_least=False)]
-    return rows
 
 
 def main() -> int:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.resync import CROWD, SMALL, STARVED, TICK_S, Fleet, Member, bad_link_run, topology_run
+from benchmarks.crowds import CONFIG as CROWD
+from benchmarks.resync import SMALL, STARVED, TICK_S, Fleet, Member, bad_link_run, topology_run
 from marl_core.communication.budget import Budget
 from marl_core.communication.communicator import CommunicationConfig
 from marl_core.communication.topology import TOPOLOGIES, TopologyConfig
