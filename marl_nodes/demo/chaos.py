@@ -16,6 +16,7 @@ from marl_core.mapping.layers import Urgency
 from marl_nodes.demo.session import RESIGN_S, SETTLE_S, Demo, DemoOptions, Stage, fleet_of, play, say
 from marl_nodes.demo.timeline import MAP, Event, default_timeline, load_timeline, require_known
 from marl_nodes.faults import FaultState
+from marl_nodes.fleet.nodes import trust_services
 from marl_nodes.qos import LATCHED
 
 RIGHT_F1 = 0.95
@@ -66,7 +67,7 @@ class Chaos(Demo):
         self._still_s: float | None = None
         self._held: tuple[frozenset[str], float] = frozenset(), 0.0
         self._faults = self._monitor.create_publisher(String, f'{self._fleet.namespace}/faults', LATCHED)
-        self._trust = self._monitor.create_client(SetTrust, '/map/set_trust')
+        self._judges = [self._monitor.create_client(SetTrust, name) for name in trust_services(self._fleet)]
 
     def _act(self) -> None:
         while self._waiting and self._monitor.time_s >= self._waiting[0].at_s:
@@ -89,7 +90,8 @@ class Chaos(Demo):
             os.kill(pid, signal.SIGKILL)
             self._monitor.diagnostics.pop(self._name_of(label), None)  # What the dead said does not count.
         for robot in event.reinstate:
-            self._trust.call_async(SetTrust.Request(robot=robot, order=SetTrust.Request.REINSTATE))
+            for judge in self._judges:
+                judge.call_async(SetTrust.Request(robot=robot, order=SetTrust.Request.REINSTATE))
         if not event.changes_nothing:
             self._publish(event.after(self._state))
 

@@ -27,7 +27,7 @@ class Event:
         partition: groups that do not hear each other from now on, see FaultState; empty: all do.
         links: what links do from now on; empty: nothing.
         lie: robots that publish phantom walls from now on; empty: nobody.
-        reinstate: robots that the operator tells the map node to believe again.
+        reinstate: robots that the operator tells all who judge to believe again.
     """
 
     at_s: float = 0.0

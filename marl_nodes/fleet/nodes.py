@@ -69,6 +69,12 @@ def nodes_of(fleet: Fleet) -> tuple[FleetNode, ...]:
     return tuple(nodes)
 
 
+def trust_services(fleet: Fleet) -> tuple[str, ...]:
+    """Full names of the services through which the operator tells all who judge whom to believe."""
+    return tuple(f'{node.enclave}/set_trust' for node in nodes_of(fleet)
+                 if node.executable in ('map_node', 'robot_node'))
+
+
 def robot_node(fleet: Fleet, name: str) -> FleetNode:
     """The node of one robot."""
     robot, simulation = fleet.robots[name], fleet.simulation

@@ -15,7 +15,7 @@ from marl_nodes.fleet.enclaves import policy_of
 from marl_nodes.fleet.environment import restart_in_ros_environment
 from marl_nodes.fleet.keys import make_keys, member_names, report_of
 from marl_nodes.fleet.model import Fleet, check_fleet, load_fleet, require_correct
-from marl_nodes.fleet.nodes import FleetNode, nodes_of, require_few, robots_among
+from marl_nodes.fleet.nodes import FleetNode, nodes_of, require_few, robots_among, trust_services
 from marl_nodes.fleet.processes import process_specs
 from marl_nodes.fleet.supervisor import Restart, RestartPolicy, Supervisor
 
@@ -129,8 +129,7 @@ def save(given: argparse.Namespace) -> int:
 
 def trust(given: argparse.Namespace) -> int:
     """`marl_fleet trust`: tell the map node and all robots whether to believe a robot."""
-    expected = [f'{node.enclave}/set_trust' for node in nodes_of(load_fleet(given.fleet))
-                if node.executable in ('map_node', 'robot_node')] if given.fleet else []
+    expected = trust_services(load_fleet(given.fleet)) if given.fleet else ()
     restart_in_ros_environment()
     from marl_nodes.fleet.tools import set_trust  # needs ROS
     return set_trust(given.robot, given.order, expected, given.timeout)

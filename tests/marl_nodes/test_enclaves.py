@@ -7,7 +7,7 @@ import pytest
 
 from marl_nodes.fleet.enclaves import policy_of
 from marl_nodes.fleet.model import Fleet, MapEntry, RobotEntry, SecurityEntry, SimulationEntry
-from marl_nodes.fleet.nodes import nodes_of
+from marl_nodes.fleet.nodes import nodes_of, trust_services
 
 PLAIN = SecurityEntry('plain')
 SIMULATED = Fleet({'robot_1': RobotEntry(), 'robot_2': RobotEntry()}, simulation=SimulationEntry(), security=PLAIN)
@@ -104,3 +104,9 @@ def test_nodes_use_what_they_are_allowed_and_no_more(running):
                 # What every node may use, and /tf where tf2 is not installed.
                 if '*' not in name and name not in ('/tf', '/clock', '/parameter_events', '/diagnostics'):
                     assert name in used, (enclave, verb, name)
+
+
+def test_all_who_judge_can_be_told_whom_to_believe():
+    assert trust_services(SIMULATED) == ('/map/set_trust', '/robot_1/robot/set_trust',
+                                         '/robot_2/robot/set_trust')
+    assert trust_services(REAL) == ('/robot_1/robot/set_trust',)
