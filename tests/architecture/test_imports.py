@@ -26,7 +26,7 @@ def test_robot_runtime_loads_no_training_code(module: str) -> None:
     assert outcome.returncode == 0, outcome.stderr
 
 
-@pytest.mark.parametrize(('library', 'home'), [('pybullet', 'sim/physics.py'),
+@pytest.mark.parametrize(('library', 'home'), [('pybullet', 'sim/physics.py'), ('ray', 'sim/learning/ray_players.py'),
                                                ('onnxruntime', 'marl_core/decision/policies/onnx.py')])
 def test_library_is_imported_in_one_file(library: str, home: str) -> None:
     importers = {str(path.relative_to(ROOT)) for folder in ('marl_core', 'marl_nodes', 'sim')
