@@ -211,10 +211,9 @@ def _serve(source: Source, connection: Connection) -> None:
     player = Player(source)
     while True:
         try:
-            work = connection.recv()
-        except (EOFError, KeyboardInterrupt):
+            connection.send(attempt(player, *connection.recv()))
+        except (EOFError, OSError, KeyboardInterrupt):  # Whoever asked is gone.
             return
-        connection.send(attempt(player, *work))
 
 
 def _play(player: Player, shared: tuple[Plays, bool], tickets: Sequence[Ticket]) -> list[Episode]:
