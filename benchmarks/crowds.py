@@ -53,7 +53,7 @@ def _rows(cost: Cost) -> list[Row]:
     return [Row(f'{what}: all that it says', cost.rate_bytes_per_s, 'B/s', 400.0, at_least=False),
             Row(f'{what}: processor time per second and robot', cost.cpu_ms_per_s / cost.robots, 'ms', 0.5,
                 at_least=False),
-            Row(f'{what}: memory per robot', cost.memory_mb / cost.robots, 'MB', 0.2, at_least=False)]
+            Row(f'{what}: memory', cost.memory_mb, 'MB', 1.0 + 0.1 * cost.robots, at_least=False)]
 
 
 def run(robots: int, simulated_s: float) -> Cost:
@@ -87,7 +87,7 @@ def draw(costs: list[Cost], path: Path) -> None:
         axis.set_xticks(robots, robots)
         axis.minorticks_off()
         axis.set_xlabel('robots in the fleet')
-        axis.set_ylabel(f'one replica {unit}' if unit.startswith('says') else f'{unit} of one replica')
+        axis.set_ylabel(f'one replica: {unit}')
         axis.grid(alpha=0.3)
     axes[0].legend()
     figure.tight_layout()
