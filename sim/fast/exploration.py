@@ -10,34 +10,20 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from marl_core.communication.teammates import TeammatesConfig
 from marl_core.errors import SimulationError
-from marl_core.mapping.frontiers import FrontierScratch, frontier_scratch
+from marl_core.mapping.frontiers import frontier_scratch
 from marl_core.mapping.geodesics import UNREACHED, distance_scratch
 from marl_core.specs import HOLD, MAX_CANDIDATES, MAX_TEAM, Candidate, Team
 from sim.conditions import Conditions
-from sim.fast import motion
+from sim.fast import episode, motion
 from sim.fast.grid import CoarseGrid
-from sim.fast.motion import (
-    Beliefs,
-    Coverage,
-    Fleet,
-    Pace,
-    Terrain,
-    credit,
-    is_active,
-    note_who_decides,
-    open_window,
-    send,
-    sweep,
-    walk_all,
-)
-from sim.fast.radio import Air, Radio, exchange, quiet_air
+from sim.fast.motion import Beliefs, Coverage, Fleet, Pace, Terrain
+from sim.fast.radio import Radio, quiet_air
 from sim.fast.rays import ray_tree
-from sim.fast.sight import POOL, Batch, Fields, Frame, Survey, observe_all
+from sim.fast.sight import POOL, Batch, Fields, Frame, Survey
 
 NEVER = 2**40
 """A step that is not reached."""
@@ -172,12 +158,11 @@ class FastExploration:
             self.grid, cells, headings, config.milestones, 1 if self._radio.together else self.robots)
         if self.conditions is not None:
             self._fleet.first_step[:] = np.ceil(np.array(self.conditions.joins_m) / config.step_m)
-            self._fleet.last_step[:] = np.ceil(np.minimum(np.array(self.conditions.dies_m) / config.step_m,
-                                                               NEVER))
+            self._fleet.last_step[:] = np.ceil(np.minimum(np.array(self.conditions.dies_m) / config.step_m, NEVER))
         self._fields.counts[:] = 0
         self._fields.cost[:] = UNREACHED
-        self._candidates = _begin(self._frame, self._radio, self._air, self._terrain, self.beliefs, self._coverage,
-                                  self._fleet, self._fields, *self._scratch, self._batch)
+        self._candidates = episode.begin(self._frame, self._radio, self._air, self._terrain, self.beliefs,
+                                         self._coverage, self._fleet, self._fields, *self._scratch, self._batch)
         self._ready = True
 
     def step(self, choices: NDArray[np.integer]) -> Outcome:
@@ -197,9 +182,9 @@ class FastExploration:
                                   f'got {choices}')
         self._choices[:] = choices
         before = self.elapsed_m
-        self._candidates = _step(self._frame, self._pace, self._radio, self._air, self._terrain, self.beliefs,
-                                 self._coverage, self._fleet, self._fields, *self._scratch, self._batch,
-                                 self._choices, self._seen)
+        self._candidates = episode.step(
+            self._frame, self._pace, self._radio, self._air, self._terrain, self.beliefs, self._coverage, self._fleet,
+            self._fields, *self._scratch, self._batch, self._choices, self._seen)
         elapsed_m, cell_m2 = self.elapsed_m - before, self.grid.resolution_m ** 2
         return Outcome(elapsed_m, elapsed_m / self.config.speed_mps, self._seen[0] * cell_m2,
                        self._seen[1] * cell_m2, self.coverage, self.done)
@@ -215,7 +200,7 @@ class FastExploration:
         """
         if not self._ready:
             raise SimulationError('play_base before reset')
-        decisions, self._candidates = _play_base(
+        decisions, self._candidates = episode.play_base(
             self._frame, self._pace, self._radio, self._air, self._terrain, self.beliefs, self._coverage, self._fleet,
             self._fields, *self._scratch, self._batch, self._choices, self._candidates)
         return decisions
@@ -358,72 +343,3 @@ def _episode(grid: CoarseGrid, cells: NDArray[np.int32], headings_rad: NDArray[n
                   np.ones(robots, np.bool_), np.ones(robots, np.int64), np.zeros(robots, np.int64),
                   np.full(robots, NEVER, np.int64))
     return beliefs, coverage, fleet
-
-
-@njit(cache=True, nogil=True)
-def _begin(frame: Frame, radio: Radio, air: Air, terrain: Terrain, beliefs: Beliefs, coverage: Coverage, fleet: Fleet,
-           fields: Fields, scratch: FrontierScratch, survey: Survey, batch: Batch) -> int:
-    for robot in range(fleet.cells.shape[0]):
-        fleet.deciding[robot] = is_active(fleet, robot, 0)
-        if fleet.deciding[robot]:
-            sweep(terrain, beliefs, coverage, fleet, robot)
-    exchange(radio, air, beliefs, coverage, fleet, 0)
-    motion.note_milestones(coverage)
-    observe_all(frame, terrain, radio, air, beliefs, fleet, fields, scratch, survey, batch, 0)
-    return np.max(fleet.left)
-
-
-@njit(cache=True, nogil=True)
-def _step(frame: Frame, pace: Pace, radio: Radio, air: Air, terrain: Terrain, beliefs: Beliefs, coverage: Coverage,
-          fleet: Fleet, fields: Fields, scratch: FrontierScratch, survey: Survey, batch: Batch,
-          choices: NDArray[np.int64], seen: NDArray[np.int64]) -> int:
-    """Send, walk until somebody has something to decide, credit. Returns the largest number of candidates left."""
-    open_window(coverage)
-    _send_all(fleet, fields, batch, choices)
-    while True:
-        over = coverage.counters[motion.STEPS] >= pace.most_steps
-        if not over:
-            over = walk_all(terrain, beliefs, coverage, fleet, pace)
-            exchange(radio, air, beliefs, coverage, fleet, coverage.counters[motion.STEPS])
-        step = coverage.counters[motion.STEPS]
-        over = over or step >= pace.most_steps
-        if over:
-            for robot in range(choices.size):
-                fleet.deciding[robot] = is_active(fleet, robot, step)
-        elif not note_who_decides(beliefs, fleet, pace, step):
-            continue
-        most = observe_all(frame, terrain, radio, air, beliefs, fleet, fields, scratch, survey, batch, step)
-        if over or most > 0 or pace.together or np.max(fleet.left) == 0:
-            break
-        choices[:] = HOLD
-        _send_all(fleet, fields, batch, choices)
-    credit(coverage, seen[0], seen[1])
-    return np.max(fleet.left)
-
-
-@njit(cache=True, nogil=True)
-def _send_all(fleet: Fleet, fields: Fields, batch: Batch, choices: NDArray[np.int64]) -> None:
-    """All who decide go where they chose."""
-    for robot in range(choices.size):
-        if fleet.deciding[robot]:
-            chosen, cost = choices[robot], fields.cost[0, robot]
-            if chosen >= 0:
-                send(fleet, robot, batch.cells[robot, chosen, 0], batch.cells[robot, chosen, 1], cost)
-            else:
-                send(fleet, robot, -1, -1, cost)
-
-
-@njit(cache=True, nogil=True)
-def _play_base(frame: Frame, pace: Pace, radio: Radio, air: Air, terrain: Terrain, beliefs: Beliefs,
-               coverage: Coverage, fleet: Fleet, fields: Fields, scratch: FrontierScratch, survey: Survey,
-               batch: Batch, choices: NDArray[np.int64], candidates: int) -> tuple[int, int]:
-    """Returns the number of decisions, and the largest number of candidates of a robot at the end."""
-    decisions, seen = 0, np.empty((2, choices.size), np.int64)
-    while candidates > 0 and coverage.milestones[-1] < 0 and coverage.counters[motion.STEPS] < pace.most_steps:
-        for robot in range(choices.size):
-            count = batch.counts[robot]
-            choices[robot] = np.argmax(batch.base_logits[robot, :count]) if count > 0 else HOLD
-        candidates = _step(frame, pace, radio, air, terrain, beliefs, coverage, fleet, fields, scratch, survey, batch,
-                           choices, seen)
-        decisions += 1
-    return decisions, candidates
