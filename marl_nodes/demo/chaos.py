@@ -10,6 +10,8 @@ from functools import partial
 from typing import Any
 
 from marl_coordination.srv import SetTrust
+from rclpy.client import Client
+from rclpy.task import Future
 from std_msgs.msg import String
 
 from marl_core.mapping.layers import Urgency
@@ -91,9 +93,20 @@ class Chaos(Demo):
             self._monitor.diagnostics.pop(self._name_of(label), None)  # What the dead said does not count.
         for robot in event.reinstate:
             for judge in self._judges:
-                judge.call_async(SetTrust.Request(robot=robot, order=SetTrust.Request.REINSTATE))
+                self._ask_to_believe(judge, robot)
         if not event.changes_nothing:
             self._publish(event.after(self._state))
+
+    def _ask_to_believe(self, judge: Client, robot: str) -> None:
+        if not judge.service_is_ready():
+            self._note(f'{judge.srv_name} is not there, and is not told to believe {robot}')
+            return
+
+        def heed(answer: Future) -> None:
+            if not answer.result().success:
+                self._note(f'{judge.srv_name}: {answer.result().message}')
+
+        judge.call_async(SetTrust.Request(robot=robot, order=SetTrust.Request.REINSTATE)).add_done_callback(heed)
 
     def _name_of(self, label: str) -> str:
         return self._fleet.map.name if label == MAP else label
