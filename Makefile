@@ -9,6 +9,8 @@ SEED ?= 0
 SPEED ?= 0
 FUZZ_S ?= 120
 PHYSICS ?= pybullet
+SIDE_BY_SIDE := $(filter-out tests/marl_nodes tests/system tests/vectors,$(wildcard tests/[a-z]*))
+ONE_BY_ONE := tests/marl_nodes tests/system# Nodes keep time: whoever takes the processor from them changes what they do.
 
 .PHONY: help demo test test-slow check fuzz bench setup system warm clean train
 
@@ -20,7 +22,8 @@ demo: setup  ## set everything up, then let four simulated robots map a building
 		--seed $(SEED) --speed $(SPEED)
 
 test: setup  ## every fast test: at most 10 minutes on 2 cores
-	$(RUN) OMP_NUM_THREADS=1 python -m pytest -q
+	$(RUN) export OMP_NUM_THREADS=1; python -m pytest -q -n 2 --dist loadfile $(SIDE_BY_SIDE); first=$$?; \
+		python -m pytest -q $(ONE_BY_ONE) && exit $$first
 
 check: setup  ## style, types of imports, duplicated names
 	$(RUN) ruff check . && lint-imports
