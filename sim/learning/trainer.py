@@ -1,6 +1,7 @@
 """The training loop: play, learn, now and then evaluate and save."""
 
 import json
+import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -106,6 +107,7 @@ class Trainer:
         if self.last.exists():
             self._resume()
         else:
+            random.seed(config.seed)
             torch.manual_seed(config.seed)
             np.random.seed(config.seed)
             if config.start:
