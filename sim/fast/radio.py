@@ -83,7 +83,7 @@ def exchange(radio: Radio, air: Air, beliefs: Beliefs, coverage: Coverage, fleet
         for sender in range(robots):
             said = air.arriving[slot, receiver, sender]
             air.arriving[slot, receiver, sender] = -1
-            if said > air.heard[receiver, sender]:
+            if said > air.heard[receiver, sender] and is_active(fleet, receiver, step):
                 air.heard[receiver, sender] = said
                 if not radio.together:
                     _take_over(air, beliefs, coverage, receiver, sender,

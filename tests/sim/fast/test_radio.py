@@ -97,6 +97,15 @@ def test_a_robot_that_dies_takes_along_what_nobody_heard_and_is_forgotten() -> N
     assert alone.milestones_m[-1] > heard.milestones_m[-1]
 
 
+def test_what_reaches_the_dead_is_not_covered_again() -> None:
+    """The second robot's news reach the third after both are dead, and the first, far away, never."""
+    episode = corridor(80, [3, 50, 60], conditions(3, dies_m={1: 0.8, 2: 1.2}, range_m=6.0, delay_min_s=4.8,
+                                                   delay_max_s=4.8))
+    while episode.elapsed_m < 4.0:
+        episode.step(base_choice(episode))
+    assert np.array_equal(episode.covered, episode.beliefs.state[0] == FREE)
+
+
 def test_whoever_joins_late_says_nothing_before_and_then_knows_what_it_hears() -> None:
     episode = corridor(40, [3, 30], conditions(2, joins_m={1: 4.0}))
     assert not knows(episode, 0, 30) and not episode.observations['candidate_mask'][1].any()
