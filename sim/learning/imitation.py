@@ -29,11 +29,11 @@ from sim.learning.mappo import FORBIDDEN, log_probabilities
 from sim.learning.players import DEFAULT_ENGINE, Players, make_players
 from sim.learning.rollout import REFERENCE, Decide, Plays, Ticket, policy_logits
 from sim.learning.trainer import (
-    FIRST_SEED,
     HELD_BACK,
     TrainingConfig,
     differing_settings,
     finite_mean,
+    first_seed,
     log,
     plain,
     source_of,
@@ -146,7 +146,7 @@ class Imitator:
     def _gather(self, players: Players, number: int) -> tuple[list[Episode], list[Lesson]]:
         """Play a round and ask the expert about all of it."""
         config, training = self.config, self.config.training
-        first = FIRST_SEED + (training.seed * 7_919 + number) * config.episodes % (HELD_BACK - 10_000_000)
+        first = first_seed(training.seed, number, config.episodes)
         tickets = [Ticket(first + place, None) for place in range(config.episodes)]
         episodes = players.play(self._played[number], tickets)
         questions = [_question(episode, config, buffer.choosing(episode, training.action_mask))

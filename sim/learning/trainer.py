@@ -169,7 +169,7 @@ class Trainer:
     def _tickets(self) -> list[Ticket]:
         """Worlds and random draws depend on the run's seed and the iteration alone, so that a resumed run replays."""
         config = self.config
-        first = FIRST_SEED + (config.seed * 7_919 + self.iteration) * config.episodes % (HELD_BACK - 10_000_000)
+        first = first_seed(config.seed, self.iteration, config.episodes)
         return [Ticket(first + number // config.episodes_per_seed, self.iteration * config.episodes + number,
                        self.curriculum.level)
                 for number in range(config.episodes)]
@@ -257,6 +257,11 @@ def source_of(config: TrainingConfig) -> Source:
     return Source(config.environment, levels[-1], config.actor, dict(config.actor_options), config.action_mask,
                   config.reference, config.mappo.sharpness, config.side_by_side, config.maximum_steps, tuple(levels),
                   config.target)
+
+
+def first_seed(seed: int, turn: int, episodes: int) -> int:
+    """Of the episodes of a turn of a run: other runs and turns play others, and none of them is held back."""
+    return FIRST_SEED + (seed * 7_919 + turn) * episodes % (HELD_BACK - 10_000_000)
 
 
 def finite_mean(values: Sequence[float]) -> float:

@@ -20,9 +20,7 @@ from sim.learning.actors import build_actor
 from sim.learning.environments import make_environment
 from sim.learning.players import DEFAULT_ENGINE, Players, make_players
 from sim.learning.rollout import REFERENCE, Ticket
-from sim.learning.trainer import HELD_BACK, TrainingConfig, differing_settings, plain, source_of
-
-FIRST_SEED = 1_000
+from sim.learning.trainer import HELD_BACK, TrainingConfig, differing_settings, first_seed, plain, source_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +97,7 @@ class Tuner:
         with make_players(self.engine, source_of(config.training), config.processes) as players:
             while self.generation < config.generations:
                 candidates = [self._optimiser.ask() for _ in range(config.population)]
-                first = FIRST_SEED + (config.seed * 7_919 + self.generation) * config.episodes
+                first = first_seed(config.seed, self.generation, config.episodes)
                 tickets = [Ticket(first + number, None) for number in range(config.episodes)]
                 scores = self._compare(players, candidates, tickets)
                 costs = [score + config.decay * float(np.mean(weights ** 2))
