@@ -69,6 +69,21 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return content
 
 
+def changed(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with some of them replaced, which are named with dots (``task.difficulty``); ``base`` stays as it is.
+
+    Raises:
+        ConfigError: there is a value where a name goes on.
+    """
+    result = dict(base)
+    for name, value in changes.items():
+        first, _, rest = name.partition('.')
+        if rest and not isinstance(result.get(first) or {}, Mapping):
+            raise ConfigError(f'{name}: {first} is {result[first]!r}, and has no {rest}')
+        result[first] = changed(result.get(first) or {}, {rest: value}) if rest else value
+    return result
+
+
 def _converted(hint: Any, value: Any, source: str, key: str) -> Any:
     accepted = get_args(hint) if type(hint).__name__ == 'UnionType' else (hint,)
     if value is None and type(None) in accepted:

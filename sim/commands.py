@@ -6,14 +6,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import yaml
 from matplotlib import animation, pyplot
 from tqdm import tqdm
 
-from marl_core.config import from_mapping, load, read_yaml
+from marl_core.config import changed, from_mapping, load, read_yaml
 from marl_core.errors import ConfigError, TrainingError
 from models.network import CandidateNetwork
 from models.scorer import Scorer
@@ -30,10 +30,12 @@ from sim.learning.imitation import ImitationConfig, Imitator
 from sim.learning.trainer import Trainer, TrainingConfig, load_actor, plain
 from sim.learning.tuning import Tuner, TuningConfig
 
+Config = TypeVar('Config')
+
 
 def train(options: argparse.Namespace) -> int:
     """Train, showing progress and the newest held-back score."""
-    config = _configured(options.config, _with_processes(options))
+    config = _configured(TrainingConfig, options.config, _with_processes(options))
     folder = options.output or Path('runs') / (options.config.stem if options.config else 'default')
     trainer = Trainer(config, folder, options.engine)
     held_back = ''
@@ -51,8 +53,7 @@ def train(options: argparse.Namespace) -> int:
 
 def tune(options: argparse.Namespace) -> int:
     """Tune a scorer's weights, showing progress and the newest held-back score."""
-    values = read_yaml(options.config) if options.config else {}
-    config = from_mapping(TuningConfig, _assigned(values, _with_processes(options)), str(options.config or '--set'))
+    config = _configured(TuningConfig, options.config, _with_processes(options))
     folder = options.output or Path('runs') / (options.config.stem if options.config else 'scorer')
     tuner = Tuner(config, folder, options.engine)
     held_back = ''
@@ -68,8 +69,7 @@ def tune(options: argparse.Namespace) -> int:
 
 def imitate(options: argparse.Namespace) -> int:
     """Let an actor imitate an expert, showing progress and the newest held-back score."""
-    values = read_yaml(options.config) if options.config else {}
-    config = from_mapping(ImitationConfig, _assigned(values, _with_processes(options)), str(options.config or '--set'))
+    config = _configured(ImitationConfig, options.config, _with_processes(options))
     folder = options.output or Path('runs') / (options.config.stem if options.config else 'imitation')
     imitator = Imitator(config, folder, options.engine)
     held_back = ''
@@ -148,9 +148,9 @@ def play(options: argparse.Namespace) -> int:
     return 0
 
 
-def _configured(path: Path | None, assignments: list[str]) -> TrainingConfig:
+def _configured(kind: type[Config], path: Path | None, assignments: list[str]) -> Config:
     values = _assigned(read_yaml(path) if path else {}, assignments)
-    return from_mapping(TrainingConfig, values, str(path or '--set'))
+    return from_mapping(kind, values, str(path or '--set'))
 
 
 def _with_processes(options: argparse.Namespace) -> list[str]:
@@ -159,16 +159,13 @@ def _with_processes(options: argparse.Namespace) -> list[str]:
 
 def _assigned(values: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
     """Values with KEY=VALUE overrides put in."""
+    changes = {}
     for assignment in assignments:
         name, equals, text = assignment.partition('=')
         if not equals:
             raise ConfigError(f'--set {assignment}: expected KEY=VALUE')
-        place = values
-        *parents, last = name.split('.')
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = _number(yaml.safe_load(text))
-    return values
+        changes[name] = _number(yaml.safe_load(text))
+    return changed(values, changes)
 
 
 def _number(value: Any) -> Any:
@@ -182,7 +179,7 @@ def _number(value: Any) -> Any:
 def _environment_of(path: Path | None, policy: str, robots: int | None) -> TrainingConfig:
     """Whose environment is played: the given file's, the checkpoint's, or the default one."""
     if path is not None:
-        config = _configured(path, [])
+        config = _configured(TrainingConfig, path, [])
     elif policy.endswith('.ckpt'):
         config = load_actor(policy)[1]
     else:

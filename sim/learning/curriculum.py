@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from marl_core.config import changed
+
 
 @dataclass(frozen=True, slots=True)
 class CurriculumConfig:
@@ -46,15 +48,7 @@ class CurriculumConfig:
 
     def options(self, level: int, base: Mapping[str, Any]) -> dict[str, Any]:
         """Options of the environment at a level."""
-        result: dict[str, Any] = dict(base)
-        for name, values in self.schedules.items():
-            *parents, last = name.split('.')
-            place = result
-            for parent in parents:
-                place[parent] = dict(place.get(parent) or {})
-                place = place[parent]
-            place[last] = values[level]
-        return result
+        return changed(base, {name: values[level] for name, values in self.schedules.items()})
 
 
 class Curriculum:

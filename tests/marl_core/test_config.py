@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from marl_core.config import from_mapping, load
+from marl_core.config import changed, from_mapping, load
 from marl_core.errors import ConfigError
 from marl_core.types import RobotModel
 
@@ -28,6 +28,15 @@ class Outer:
 def test_overrides_reach_nested_fields_and_keep_other_defaults() -> None:
     built = from_mapping(Outer, {'name': 'a', 'goal_m': 2, 'worlds': ['maze', 'cave'], 'inner': {'beams': 10}})
     assert built == Outer('a', goal_m=2.0, worlds=('maze', 'cave'), inner=Inner(beams=10))
+
+
+def test_settings_are_changed_by_dotted_names() -> None:
+    base = {'mappo': {'clip': 0.1}, 'seed': 3}
+    assert changed(base, {'mappo.clip': 0.2, 'critic.central': False, 'seed': 4}) == {
+        'mappo': {'clip': 0.2}, 'critic': {'central': False}, 'seed': 4}
+    assert base == {'mappo': {'clip': 0.1}, 'seed': 3}
+    with pytest.raises(ConfigError, match='seed.x: seed is 3, and has no x'):
+        changed(base, {'seed.x': 1})
 
 
 def test_a_nested_dataclass_may_be_none_and_is_still_converted() -> None:
