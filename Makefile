@@ -12,7 +12,7 @@ PHYSICS ?= pybullet
 SIDE_BY_SIDE := $(filter-out tests/marl_nodes tests/system tests/vectors,$(wildcard tests/[a-z]*))
 ONE_BY_ONE := tests/marl_nodes tests/system# Nodes keep time: whoever takes the processor from them changes what they do.
 
-.PHONY: help demo test test-slow check fuzz bench setup system warm clean train
+.PHONY: help demo test check fuzz bench setup system warm clean train
 
 help:  ## show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib import pyplot
 
-from marl_core.config import from_mapping
+from marl_core.config import changed, from_mapping
 from marl_core.decision.policies import make_policy
 from marl_core.errors import ConfigError
 from sim.evaluation.statistics import Ratio, Stratum, compare
@@ -21,9 +21,9 @@ from sim.learning.curriculum import CurriculumConfig
 from sim.learning.imitation import ImitationConfig, Imitator
 from sim.learning.players import DEFAULT_ENGINE, make_players
 from sim.learning.rollout import Plays, Ticket
-from sim.learning.trainer import Trainer, TrainingConfig, load_actor, source_of
+from sim.learning.trainer import HELD_BACK, Trainer, TrainingConfig, load_actor, source_of
 
-FIRST_SEED = 2_000_000_000
+FIRST_SEED = 2 * HELD_BACK
 METRIC = 'makespan_s'
 FINISHED = 'finished'
 """File that marks the folder of a training that came to its end."""
@@ -68,15 +68,6 @@ class AblationConfig:
         """
         changes = {name: value for name, value in self.variants[variant].items() if name != 'imitate'}
         return from_mapping(TrainingConfig, changed(self.training, {**changes, 'seed': seed}), f'variant {variant!r}')
-
-
-def changed(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with some of them replaced, which are named with dots."""
-    result = dict(base)
-    for name, value in changes.items():
-        first, _, rest = name.partition('.')
-        result[first] = changed(result.get(first) or {}, {rest: value}) if rest else value
-    return result
 
 
 class Study:
@@ -161,13 +152,10 @@ class Study:
             for condition in config.conditions:
                 ours = [results[f'{condition} | {label}'] for label in self._labels(name)]
                 theirs = [results[f'{condition} | {label}'] for label in self._labels(config.against)]
-                worlds = list(range(config.episodes))
-                pairs = zip(ours if len(ours) == len(theirs) else ours * len(theirs), theirs, strict=True)
+                ours *= len(theirs) // len(ours)  # Who was not trained plays against every seed.
                 # Of several seeds, the same world is one draw.
-                strata = [Stratum(one, other, worlds) for one, other in pairs]
-                merged = Stratum(sum((list(stratum.ours) for stratum in strata), []),
-                                 sum((list(stratum.theirs) for stratum in strata), []), worlds * len(strata))
-                rows[name][condition] = compare([merged])
+                rows[name][condition] = compare([Stratum(sum(ours, []), sum(theirs, []),
+                                                         list(range(config.episodes)) * len(theirs))])
         _draw(rows, config.against, self.folder / 'ablations.png')
         path = self.folder / 'ablations.md'
         path.write_text(_table(rows, config, command), encoding='utf-8')

@@ -7,7 +7,7 @@ import pytest
 
 from marl_core.config import from_mapping
 from marl_core.errors import ConfigError, PolicyError
-from sim.evaluation.ablation import AblationConfig, Study, changed
+from sim.evaluation.ablation import AblationConfig, Study
 
 SMALL = {
     'training': {'environment_options': {'robots': 2, 'task': {'smallest_m': 9.0, 'largest_m': 11.0,
@@ -21,13 +21,6 @@ SMALL = {
     'episodes': 4,
     'conditions': {'perfect': {}, 'deaf': {'task.hardships': {'radio_range_m': [0.5, 0.5]}}},
 }
-
-
-def test_settings_are_changed_by_dotted_names() -> None:
-    base = {'mappo': {'clip': 0.1}, 'seed': 3}
-    assert changed(base, {'mappo.clip': 0.2, 'critic.central': False, 'seed': 4}) == {
-        'mappo': {'clip': 0.2}, 'critic': {'central': False}, 'seed': 4}
-    assert base == {'mappo': {'clip': 0.1}, 'seed': 3}
 
 
 def test_a_study_from_end_to_end_that_is_interrupted(tmp_path: Path) -> None:
