@@ -45,15 +45,13 @@ class Episode:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """All that agents did in some episodes in a row, in order of joint steps.
+    """All that agents chose in some episodes in a row, in order of joint steps.
 
     Attributes:
         observations: each Shape: (M, ...).
         states: one per joint step, None without. Shape: (J, ...).
         step: joint step of each row, ascending. Shape: (M,).
         actions, log_probabilities, advantages, returns: Shape: (M,).
-        choosing: there was something to choose; elsewhere an agent was on its way while another decided, and its
-            action means nothing. Shape: (M,).
         targets: what the actor learns to foresee, None for nothing. Shape: (M, ...).
     """
 
@@ -64,7 +62,6 @@ class Batch:
     log_probabilities: Tensor
     advantages: Tensor
     returns: Tensor
-    choosing: Tensor
     targets: Tensor | None = None
 
     def __len__(self) -> int:
@@ -73,32 +70,17 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Everything that was seen in some episodes, for one pass of the critic.
+    """What was seen in some episodes where it has to be valued, for one pass of the critic.
 
     Attributes:
-        observations: each Shape: (R, ...) for R = sum of (S + 1) * N rows.
-        states: Shape: (sum of S + 1, ...). step: row of states that belongs to each observation. Shape: (R,).
+        observations: each Shape: (R, ...).
+        states: of the joint steps among them. Shape: (J, ...).
+        step: row of states that belongs to each observation, ascending. Shape: (R,).
     """
 
     observations: dict[str, Tensor]
     states: Tensor | None
     step: Tensor
-
-
-def seen(episodes: Sequence[Episode]) -> Seen:
-    """Flatten observations and states of episodes, ends included."""
-    observations = {name: torch.from_numpy(np.concatenate([
-        episode.observations[name].reshape((-1,) + episode.observations[name].shape[2:]) for episode in episodes]))
-        for name in episodes[0].observations}
-    states = None
-    if episodes[0].states is not None:
-        states = torch.from_numpy(np.concatenate([episode.states for episode in episodes]))
-    steps, start = [], 0
-    for episode in episodes:
-        count, agents = episode.actions.shape[0] + 1, episode.actions.shape[1]
-        steps.append(np.repeat(np.arange(start, start + count), agents))
-        start += count
-    return Seen(observations, states, torch.from_numpy(np.concatenate(steps)))
 
 
 def choosing(episode: Episode, action_mask: str) -> NDArray[np.bool_]:
@@ -112,31 +94,62 @@ def choosing(episode: Episode, action_mask: str) -> NDArray[np.bool_]:
     return episode.alive & episode.observations[action_mask][:-1].astype(bool).any(-1)
 
 
-def present(episodes: Sequence[Episode]) -> NDArray[np.bool_]:
-    """Which rows of ``seen`` are of agents that took part in a step. Shape: (R,)."""
-    return np.concatenate([
-        np.concatenate((episode.alive, np.zeros_like(episode.alive[:1]))).ravel() for episode in episodes])
+def valued(episode: Episode, choices: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where advantages need a value: at each choice, and where an agent was cut off. Shapes: (S, N) -> (S + 1, N)."""
+    nobody = np.zeros_like(choices[:1])
+    cut_off = episode.alive & ~episode.terminated & ~np.concatenate((episode.alive[1:], nobody))
+    return np.concatenate((choices, nobody)) | np.concatenate((nobody, cut_off))
 
 
-def batch(episodes: Sequence[Episode], flat: Seen, values: Sequence[NDArray[np.float32]],
-          advantages: Sequence[NDArray[np.float32]], choices: Sequence[NDArray[np.bool_]]) -> Batch:
-    """Keep the rows in which an agent took part.
+def seen(episodes: Sequence[Episode], wanted: Sequence[NDArray[np.bool_]]) -> Seen:
+    """Put observations and states of episodes in a row. Shape of each of ``wanted``: (S + 1, N)."""
+    observations = {name: torch.from_numpy(np.concatenate([
+        episode.observations[name][rows] for episode, rows in zip(episodes, wanted, strict=True)]))
+        for name in episodes[0].observations}
+    used = [rows.any(axis=1) for rows in wanted]
+    states = None
+    if episodes[0].states is not None:
+        states = torch.from_numpy(np.concatenate([
+            episode.states[steps] for episode, steps in zip(episodes, used, strict=True)]))
+    per_step = np.concatenate([rows.sum(axis=1)[steps] for rows, steps in zip(wanted, used, strict=True)])
+    return Seen(observations, states, torch.from_numpy(np.repeat(np.arange(len(per_step)), per_step)))
+
+
+def spread(values: NDArray[np.float32], wanted: Sequence[NDArray[np.bool_]]) -> list[NDArray[np.float32]]:
+    """Values of rows in a row, back where they are from; 0 elsewhere. Shapes: (R,) -> (S + 1, N) each."""
+    result = [np.zeros(rows.shape, np.float32) for rows in wanted]
+    edges = np.cumsum([rows.sum() for rows in wanted])[:-1]
+    for array, rows, part in zip(result, wanted, np.split(values, edges), strict=True):
+        array[rows] = part
+    return result
+
+
+def batch(episodes: Sequence[Episode], flat: Seen, wanted: Sequence[NDArray[np.bool_]],
+          choices: Sequence[NDArray[np.bool_]], values: Sequence[NDArray[np.float32]],
+          advantages: Sequence[NDArray[np.float32]]) -> Batch:
+    """Keep the rows in which an agent had something to choose.
 
     Args:
         episodes: in the order of ``flat``. flat: from ``seen``.
+        wanted: rows of ``flat``. Shapes: (S + 1, N).
+        choices: where agents had something to choose. Shapes: (S, N).
         values: of each episode's observations. Shapes: (S + 1, N).
         advantages: of each episode. Shapes: (S, N).
-        choices: where agents had something to choose. Shapes: (S, N).
     """
-    keep = torch.from_numpy(present(episodes))
-
-    def kept(arrays: Sequence[NDArray]) -> Tensor:
-        return torch.from_numpy(np.concatenate([array[episode.alive] for array, episode in zip(arrays, episodes,
+    def chosen(arrays: Sequence[NDArray]) -> Tensor:
+        return torch.from_numpy(np.concatenate([array[:len(rows)][rows] for array, rows in zip(arrays, choices,
                                                                                                strict=True)]))
 
-    returns = [advantage + value[:-1] for advantage, value in zip(advantages, values, strict=True)]
+    keep = chosen_rows(wanted, choices)
+    gained = chosen(advantages)
     return Batch({name: rows[keep] for name, rows in flat.observations.items()}, flat.states, flat.step[keep],
-                 kept([episode.actions for episode in episodes]),
-                 kept([episode.log_probabilities for episode in episodes]), kept(advantages), kept(returns),
-                 kept(choices),
-                 None if episodes[0].targets is None else kept([episode.targets[:-1] for episode in episodes]))
+                 chosen([episode.actions for episode in episodes]),
+                 chosen([episode.log_probabilities for episode in episodes]), gained, gained + chosen(values),
+                 None if episodes[0].targets is None else chosen([episode.targets for episode in episodes]))
+
+
+def chosen_rows(wanted: Sequence[NDArray[np.bool_]], choices: Sequence[NDArray[np.bool_]]) -> Tensor:
+    """Which rows of ``seen`` are choices. Shapes: (S + 1, N), (S, N) -> (R,)."""
+    return torch.from_numpy(np.concatenate([
+        np.concatenate((chosen, np.zeros_like(chosen[:1])))[rows]
+        for rows, chosen in zip(wanted, choices, strict=True)]))

@@ -10,7 +10,7 @@ Array = NDArray[np.float32]
 
 def advantages(rewards: Array, values: Array, elapsed: Array, terminated: NDArray[np.bool_],
                alive: NDArray[np.bool_], choosing: NDArray[np.bool_], discount: float, trace: float) -> Array:
-    """Advantages of a semi-Markov episode.
+    """Advantages of what agents chose in a semi-Markov episode.
 
     A decision that took ``elapsed`` units of time discounts what follows by ``discount ** elapsed``, so that the
     return does not depend on how time is cut into decisions. ``trace`` (GAE's lambda) counts decisions: a step at
@@ -19,7 +19,8 @@ def advantages(rewards: Array, values: Array, elapsed: Array, terminated: NDArra
 
     Args:
         rewards: earned by each decision. Shape: (S, N) for S joint steps of N agents.
-        values: of the observations before each step and after the last. Shape: (S + 1, N).
+        values: of the observations before each step and after the last; those of steps without a choice are not
+            looked at, see ``buffer.valued``. Shape: (S + 1, N).
         elapsed: how long each decision lasted. Shape: (S, N).
         terminated: the decision ended the agent's task for good: nothing follows. Shape: (S, N).
         alive: the agent took part in that step. Shape: (S, N). An agent that is gone at the next step without
@@ -28,18 +29,17 @@ def advantages(rewards: Array, values: Array, elapsed: Array, terminated: NDArra
         discount: per unit of time, 0..1. trace: 0..1.
 
     Returns:
-        Advantages, 0 where an agent is gone. Shape: (S, N).
+        Advantages, 0 where an agent did not choose. Shape: (S, N).
     """
     result = np.zeros_like(rewards, dtype=np.float32)
-    following = np.zeros(rewards.shape[1], dtype=np.float32)
-    passed = np.where(choosing, np.float32(trace), np.float32(1.0))
+    following = values[-1]
     for step in range(rewards.shape[0] - 1, -1, -1):
         worth = np.where(terminated[step], 0.0, discount ** elapsed[step])
-        surprise = rewards[step] + worth * values[step + 1] - values[step]
-        if step + 1 < rewards.shape[0]:
-            surprise = surprise + worth * passed[step + 1] * following
-        following = np.where(alive[step], surprise, 0.0).astype(np.float32)
-        result[step] = following
+        earned = rewards[step] + worth * following
+        surprise = earned - values[step]
+        result[step] = np.where(choosing[step], surprise, 0.0)
+        passed = np.where(choosing[step], values[step] + trace * surprise, earned)
+        following = np.where(alive[step], passed, values[step])
     return result
 
 

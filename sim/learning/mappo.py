@@ -123,18 +123,22 @@ class Mappo:
             for group in optimizer.param_groups:
                 group['lr'] = base * rate
         batch, explained = self._batch(episodes)
+        numbers = {'batch/decisions': float(len(batch))}
+        if not len(batch):
+            return numbers
         self.value_norm.update(batch.returns)
-        numbers = {'critic/explained_variance': explained, 'batch/decisions': float(batch.choosing.sum()),
-                   'critic/return_mean': float(batch.returns.mean())}
+        numbers |= {'critic/explained_variance': explained, 'critic/return_mean': float(batch.returns.mean())}
         critic_parts = [self._minibatches(batch) for _ in range(self.config.critic_epochs)]
         actor_parts = [self._minibatches(batch) for _ in range(0 if critic_only else self.config.epochs)]
         critic_numbers = self.critic_thread.submit(self._improve_critic, batch, critic_parts)
-        if actor_parts and bool(batch.choosing.any()):
+        if actor_parts:
             numbers |= self._improve_actor(batch, actor_parts)
         return numbers | critic_numbers.result()
 
     def _batch(self, episodes: list[Episode]) -> tuple[Batch, float]:
-        flat = buffer.seen(episodes)
+        choices = [buffer.choosing(episode, self.action_mask) for episode in episodes]
+        wanted = [buffer.valued(episode, choice) for episode, choice in zip(episodes, choices, strict=True)]
+        flat = buffer.seen(episodes, wanted)
         with torch.no_grad():
             predicted = self.value_norm.restore(self.critic(flat.observations, flat.states, flat.step)).numpy()
         if not np.isfinite(predicted).all():
@@ -142,33 +146,31 @@ class Mappo:
                                 'checkpoint')
         contrast = None
         if self.counterfactual:
-            predicted, contrast = self._expected(flat, episodes, predicted)
-        sizes = [(episode.actions.shape[0] + 1, episode.actions.shape[1]) for episode in episodes]
-        edges = np.cumsum([rows * agents for rows, agents in sizes])[:-1]
-        values = [part.reshape(size) for part, size in zip(np.split(predicted, edges), sizes, strict=True)]
-        choices = [buffer.choosing(episode, self.action_mask) for episode in episodes]
+            actions = np.concatenate([np.concatenate((episode.actions, np.zeros_like(episode.actions[:1])))[rows]
+                                      for episode, rows in zip(episodes, wanted, strict=True)])
+            predicted, contrast = self._expected(flat, actions, predicted)
+        values = buffer.spread(predicted, wanted)
         estimated = [gae.advantages(self._rewards(episode), value, episode.elapsed, episode.terminated,
                                     episode.alive, choice, self.config.discount, self.config.trace)
                      for episode, value, choice in zip(episodes, values, choices, strict=True)]
-        batch = buffer.batch(episodes, flat, values, estimated, choices)
+        batch = buffer.batch(episodes, flat, wanted, choices, values, estimated)
         missed = batch.advantages
         if contrast is not None:
-            own = torch.from_numpy(contrast[buffer.present(episodes)])
+            own = torch.from_numpy(contrast)[buffer.chosen_rows(wanted, choices)]
             batch, missed = replace(batch, advantages=own), missed - own
-        left = float(missed.var() / (batch.returns.var() + 1e-8))
+        left = float(missed.var() / (batch.returns.var() + 1e-8)) if len(batch) > 1 else 0.0
         return batch, 1.0 - left
 
-    def _expected(self, flat: Seen, episodes: list[Episode],
+    def _expected(self, flat: Seen, actions: NDArray[np.int64],
                   values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """From values of all actions what the policy that played may expect, and by how much what it chose differs.
 
-        Shape: (R, A) -> (R,), (R,). What follows the last step was not chosen; it is not looked at.
+        Shapes: (R,), (R, A) -> (R,), (R,). Where nothing was chosen, because the episode was over, the latter means
+        nothing.
         """
         with torch.no_grad():
             log_policy = self._log_policy(self.actor(flat.observations), flat.observations).numpy()
-        chosen = np.concatenate([np.concatenate((episode.actions, np.zeros_like(episode.actions[:1]))).ravel()
-                                 for episode in episodes])
-        return gae.expected(values, log_policy), gae.counterfactual(values, log_policy, chosen)
+        return gae.expected(values, log_policy), gae.counterfactual(values, log_policy, actions)
 
     def _rewards(self, episode: Episode) -> NDArray[np.float32]:
         if not self.config.shaping:
@@ -194,16 +196,12 @@ class Mappo:
         return {'critic/loss': float(np.mean(losses))}
 
     def _improve_actor(self, batch: Batch, epochs: list[list[Part]]) -> dict[str, float]:
-        scaled = torch.zeros_like(batch.advantages)
-        scaled[batch.choosing] = torch.from_numpy(gae.standardised(
-            batch.advantages[batch.choosing].numpy(), self.config.advantage_limit, self.config.robust_scale))
+        scaled = torch.from_numpy(gae.standardised(batch.advantages.numpy(), self.config.advantage_limit,
+                                                   self.config.robust_scale))
         sums: dict[str, list[float]] = {}
         moved = 0.0
         for parts in epochs:
-            for present, _, _ in parts:
-                rows = present[batch.choosing[present]]
-                if not len(rows):
-                    continue
+            for rows, _, _ in parts:
                 loss, numbers = self._actor_loss(batch, rows, scaled)
                 moved = numbers['actor/divergence']
                 if 0 < self.config.target_divergence < moved:
@@ -214,7 +212,7 @@ class Mappo:
             if 0 < self.config.target_divergence < moved:
                 break
         return {name: float(np.mean(values)) for name, values in sums.items()} | {
-            'actor/updates': float(len(next(iter(sums.values()), [])))}
+            'actor/updates': float(len(sums.get('actor/gain', [])))}
 
     def _actor_loss(self, batch: Batch, rows: Tensor, scaled: Tensor) -> tuple[Tensor, dict[str, float]]:
         observation = {name: array[rows] for name, array in batch.observations.items()}

@@ -126,12 +126,15 @@ class Player:
 
     def _step(self, games: Sequence['_Running'], decide: Decide) -> None:
         rows = [(game, agent) for game in games for agent in game.environment.agents]
-        observations = [game.current[agent] for game, agent in rows]
+        asked = [number for number, (game, agent) in enumerate(rows) if game.chooses(agent)] or list(range(len(rows)))
+        observations = [rows[number][0].current[rows[number][1]] for number in asked]
         stacked = {name: np.stack([observation[name] for observation in observations]) for name in observations[0]}
-        ranks = np.array([game.rank(agent) for game, agent in rows])
-        logits = self.source.sharpness * decide(stacked, ranks)
+        ranks = np.array([rows[number][0].rank(rows[number][1]) for number in asked])
+        decided = self.source.sharpness * decide(stacked, ranks)
         if self.source.action_mask:
-            logits = np.where(stacked[self.source.action_mask].astype(bool), logits, _FORBIDDEN)
+            decided = np.where(stacked[self.source.action_mask].astype(bool), decided, _FORBIDDEN)
+        logits = np.zeros((len(rows), decided.shape[-1]), np.float32)
+        logits[asked] = decided
         start = 0
         for game in games:
             count = len(game.environment.agents)
@@ -150,7 +153,7 @@ class _Running:
 
     def __init__(self, environment: ParallelEnv, ticket: Ticket, number: int, source: Source, record: bool) -> None:
         self.environment, self.ticket, self.number, self.record = environment, ticket, number, record
-        self.limit, self.target = source.maximum_steps, source.target
+        self.limit, self.target, self.action_mask = source.maximum_steps, source.target, source.action_mask
         self.random = None if ticket.draw is None else np.random.default_rng((ticket.draw, ticket.seed))
         observations, infos = environment.reset(seed=ticket.seed)
         self.names = list(environment.agents)
@@ -192,6 +195,10 @@ class _Running:
         self.infos = infos or self.infos
         self.over = not self.environment.agents or len(self.rows) >= self.limit
         self._remember()
+
+    def chooses(self, agent: str) -> bool:
+        """Whether the agent has something to choose now."""
+        return not self.action_mask or bool(self.current[agent][self.action_mask].any())
 
     def rank(self, agent: str) -> int:
         """How many of the team that the agent knows come before it."""

@@ -58,12 +58,19 @@ def test_steps_without_a_choice_are_part_of_the_decision_before():
     result = advantages(_column(1, 2, 3), _column(0.5, 1.0, 1.5, 9.0), _column(1, 1, 1), ended, _always(3),
                         np.array([[True], [False], [True]]), discount=0.9, trace=0.5)
     # surprises as above: 1.4, 2.35, 1.5. Lambda weighs only what lies behind a choice:
-    # 1.5; 2.35 + .9*.5*1.5 = 3.025; 1.4 + .9*3.025 = 4.1225
-    assert result[:, 0] == pytest.approx([4.1225, 3.025, 1.5])
+    # 1.5; 2.35 + .9*.5*1.5 = 3.025; 1.4 + .9*3.025 = 4.1225. What was not chosen has no advantage.
+    assert result[:, 0] == pytest.approx([4.1225, 0.0, 1.5])
     # The same as one decision of 2 units that earned 1 + .9*2, whatever the value in between:
     merged = advantages(_column(2.8, 3), _column(0.5, 1.5, 9.0), _column(2, 1), ended[1:], _always(2), _always(2),
                         discount=0.9, trace=0.5)
     assert merged[:, 0] == pytest.approx(result[[0, 2], 0])
+
+
+def test_values_of_steps_without_a_choice_are_not_looked_at():
+    ended, choosing = np.array([[False], [False], [True]]), np.array([[True], [False], [True]])
+    results = [advantages(_column(1, 2, 3), _column(0.5, between, 1.5, 9.0), _column(1, 1, 1), ended, _always(3),
+                          choosing, discount=0.9, trace=0.5) for between in (1.0, -50.0)]
+    assert results[0].tolist() == results[1].tolist()
 
 
 def test_robust_scale_survives_a_stuck_episode():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from sim.learning.buffer import choosing, valued
 from sim.learning.critic import Critic, CriticConfig, ValueNorm
 from sim.learning.mappo import clipped_objective, divergence, entropy, log_probabilities
 from sim.learning.rollout import Player, Ticket
@@ -40,15 +41,23 @@ def test_the_actor_does_not_learn_from_steps_without_a_choice():
         assert torch.equal(weights, other.actor.state_dict()[name])
 
 
-def test_the_critic_learns_from_steps_without_a_choice():
+def test_episodes_without_any_choice_teach_nothing():
     learner = build_learner(TURNS)
     before = {name: weights.clone() for name, weights in learner.state_dict()['critic'].items()}
     actor = {name: weights.clone() for name, weights in learner.actor.state_dict().items()}
     episodes = [replace(episode, observations=episode.observations | {
         'action_mask': np.zeros_like(episode.observations['action_mask'])}) for episode in _played(TURNS, learner)]
-    assert 'actor/gain' not in learner.learn(episodes)
-    assert not all(torch.equal(weights, before[name]) for name, weights in learner.critic.state_dict().items())
+    assert learner.learn(episodes) == {'batch/decisions': 0.0}
+    assert all(torch.equal(weights, before[name]) for name, weights in learner.critic.state_dict().items())
     assert all(torch.equal(weights, actor[name]) for name, weights in learner.actor.state_dict().items())
+
+
+def test_what_was_cut_off_is_valued_though_nothing_was_chosen_there():
+    """Of Turns, the first agent leaves for good after 3 steps, the second is cut off after 5."""
+    episode = _played(TURNS, build_learner(TURNS), count=1)[0]
+    choices = choosing(episode, 'action_mask')
+    assert choices.T.astype(int).tolist() == [[1, 0, 1, 0, 0], [0, 1, 0, 1, 1]]
+    assert valued(episode, choices).T.astype(int).tolist() == [[1, 0, 1, 0, 0, 0], [0, 1, 0, 1, 1, 1]]
 
 
 def test_decisions_in_turns_are_learnt():
