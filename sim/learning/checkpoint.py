@@ -13,7 +13,7 @@ import torch
 
 from marl_core.errors import TrainingError
 
-_MAGIC = b'MARL-CHECKPOINT-1\n'
+_MAGIC = b'MARL-CHECKPOINT-2\n'
 
 
 def save(path: str | Path, content: dict[str, Any]) -> None:

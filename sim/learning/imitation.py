@@ -211,7 +211,7 @@ class Imitator:
         checkpoint.save(path, {
             'config': plain(self.config.training), 'imitation': plain(self.config), 'iteration': self.round,
             'best': self.best, 'expert_scores': self._expert_scores, 'played': self._played,
-            'learner': {'actor': self.actor.state_dict()}, 'optimizer': self.optimizer.state_dict(),
+            'learner': {'policy': self.actor.state_dict()}, 'optimizer': self.optimizer.state_dict(),
             'generator': self.generator.get_state(), 'git_commit': checkpoint.git_commit()})
 
     def _resume(self) -> None:
@@ -222,7 +222,7 @@ class Imitator:
         if differing:
             raise TrainingError(f'{self.last}: was made with other settings ({", ".join(differing)}); '
                                 'choose another folder, or the settings in its imitation.yaml')
-        self.actor.load_state_dict(content['learner']['actor'])
+        self.actor.load_state_dict(content['learner']['policy'])
         self.optimizer.load_state_dict(content['optimizer'])
         self.generator.set_state(content['generator'])
         self.round, self.best = content['iteration'], content['best']

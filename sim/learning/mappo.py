@@ -65,6 +65,9 @@ class MappoConfig:
     """``gae``, or ``counterfactual``: what was chosen against what the policy may expect, by a critic that values every
     action and learns from the same lambda-returns. It has nothing but this critic to go by, so let that learn faster
     (``critic_rate``) and earlier (``warm_up`` of the run) than the actor."""
+    averaging: float = 0.0
+    """What is evaluated and exported is a running average of the actor's weights; this is the part of it that survives
+    an update. Averages shed most of the noise that single updates carry (Polyak & Juditsky 1992). 0: no average."""
     shaping: float = 0.0
     """Weight of potential-based shaping; needs an environment whose infos tell a ``potential``."""
     foresight: float = 0.0
@@ -75,7 +78,12 @@ ADVANTAGES = ('gae', 'counterfactual')
 
 
 class Mappo:
-    """Learns from episodes. All that it changes is in ``state_dict``."""
+    """Learns from episodes. All that it changes is in ``state_dict``.
+
+    Attributes:
+        actor: who plays, and is learnt.
+        policy: weights of what has been learnt so far: the actor's, or their average (``averaging``).
+    """
 
     def __init__(self, actor: nn.Module, critic: Critic, config: MappoConfig, action_mask: str = '',
                  reference: str = '', seed: int = 0) -> None:
@@ -94,6 +102,7 @@ class Mappo:
             raise TrainingError(f'advantage {config.advantage!r} does not go with a {type(critic).__name__}')
         self.actor, self.critic, self.config = actor, critic, config
         self.action_mask, self.reference = action_mask, reference
+        self.policy = _copied(actor)
         self.value_norm = ValueNorm()
         self.actor_optimizer = torch.optim.Adam(actor.parameters(), config.actor_rate, eps=1e-5)
         self.critic_optimizer = torch.optim.Adam(critic.parameters(), config.critic_rate, eps=1e-5)
@@ -133,6 +142,7 @@ class Mappo:
         critic_numbers = self.critic_thread.submit(self._improve_critic, batch, critic_parts)
         if actor_parts:
             numbers |= self._improve_actor(batch, actor_parts)
+            self._average()
         return numbers | critic_numbers.result()
 
     def _batch(self, episodes: list[Episode]) -> tuple[Batch, float]:
@@ -214,6 +224,10 @@ class Mappo:
         return {name: float(np.mean(values)) for name, values in sums.items()} | {
             'actor/updates': float(len(sums.get('actor/gain', [])))}
 
+    def _average(self) -> None:
+        for name, weights in _copied(self.actor).items():
+            self.policy[name] = weights + self.config.averaging * (self.policy[name] - weights)
+
     def _actor_loss(self, batch: Batch, rows: Tensor, scaled: Tensor) -> tuple[Tensor, dict[str, float]]:
         observation = {name: array[rows] for name, array in batch.observations.items()}
         missed = explained = None
@@ -276,7 +290,7 @@ class Mappo:
 
     def state_dict(self) -> dict[str, object]:
         """Everything that the next update depends on."""
-        return {'actor': self.actor.state_dict(), 'critic': self.critic.state_dict(),
+        return {'actor': self.actor.state_dict(), 'policy': self.policy, 'critic': self.critic.state_dict(),
                 'value_norm': self.value_norm.state_dict(), 'actor_optimizer': self.actor_optimizer.state_dict(),
                 'critic_optimizer': self.critic_optimizer.state_dict(), 'generator': self.generator.get_state()}
 
@@ -285,6 +299,11 @@ class Mappo:
         for name in ('actor', 'critic', 'value_norm', 'actor_optimizer', 'critic_optimizer'):
             getattr(self, name).load_state_dict(state[name])
         self.generator.set_state(state['generator'])
+        self.policy = state['policy']
+
+
+def _copied(actor: nn.Module) -> dict[str, Tensor]:
+    return {name: weights.clone() for name, weights in actor.state_dict().items()}
 
 
 def _require_finite(episode: Episode) -> None:

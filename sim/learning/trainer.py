@@ -178,7 +178,7 @@ class Trainer:
         """Play held-back episodes greedily; keep the best actor so far."""
         config = self.config
         tickets = [Ticket(HELD_BACK + number, None) for number in range(config.evaluation_episodes)]
-        scores = evaluation.scores(players.play(self.learner.actor.state_dict(), tickets, record=False), config.score)
+        scores = evaluation.scores(players.play(self.learner.policy, tickets, record=False), config.score)
         numbers = {'held_back/score': finite_mean(scores)}
         compared = finite_mean(scores) * (1 if config.lower_is_better else -1)
         if config.reference:
@@ -242,7 +242,7 @@ def start_from(path: str | Path, actor: torch.nn.Module) -> None:
     Raises:
         TrainingError: the checkpoint is missing, damaged, or of an actor of another size or kind.
     """
-    weights = checkpoint.load(path)['learner']['actor']
+    weights = checkpoint.load(path)['learner']['policy']
     try:
         actor.load_state_dict(weights)
     except RuntimeError as error:
@@ -280,7 +280,7 @@ def load_actor(path: str | Path) -> tuple[torch.nn.Module, TrainingConfig, dict[
     config = from_mapping(TrainingConfig, content['config'], f'{path}: config')
     environment = make_environment(config.environment, config.final_options)
     actor = build_actor(config.actor, environment, config.actor_options)
-    actor.load_state_dict(content['learner']['actor'])
+    actor.load_state_dict(content['learner']['policy'])
     return actor.eval(), config, content
 
 

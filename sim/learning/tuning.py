@@ -136,7 +136,7 @@ class Tuner:
         checkpoint.save(path, {
             'config': plain(self.config.training), 'tuning': plain(self.config), 'iteration': self.generation,
             'best': self.best, 'held_back': self.held_back, 'scores': self._scores,
-            'learner': {'actor': self.actor.state_dict()}, 'git_commit': checkpoint.git_commit()})
+            'learner': {'policy': self.actor.state_dict()}, 'git_commit': checkpoint.git_commit()})
 
     def _resume(self) -> None:
         content = checkpoint.load(self.last)

@@ -155,3 +155,21 @@ def test_critic_works_without_images(state_shape):
     critic = Critic({'observation': (3,)}, state_shape)
     states = None if state_shape is None else torch.zeros(1, *state_shape)
     assert critic({'observation': torch.zeros(2, 3)}, states, torch.tensor([0, 0])).shape == (2,)
+
+
+def test_the_policy_is_the_average_of_what_the_actor_was():
+    learner = build_learner(replace(MATCHING, mappo=replace(MATCHING.mappo, averaging=0.75)))
+    expected = {name: weights.clone() for name, weights in learner.actor.state_dict().items()}
+    for number in range(3):
+        learner.learn(_played(MATCHING, learner, 8 * number))
+        for name, weights in learner.actor.state_dict().items():
+            expected[name] = 0.75 * expected[name] + 0.25 * weights
+    for name, weights in learner.policy.items():
+        assert torch.allclose(weights, expected[name], atol=1e-6)
+        assert not torch.equal(weights, learner.actor.state_dict()[name])
+
+
+def test_without_averaging_the_policy_is_the_actor():
+    learner = build_learner(MATCHING)
+    learner.learn(_played(MATCHING, learner))
+    assert all(torch.equal(weights, learner.policy[name]) for name, weights in learner.actor.state_dict().items())
