@@ -29,7 +29,7 @@ class CaseSet:
         agents: overrides of AgentHostConfig: whole agents play instead of points on a grid; None: points.
         oracle: also plan with the map known (points only).
         against_set: name of a set of the same worlds and starts (same robots and maps, and the same task but for its
-            hardships) that every policy's own time in this one is compared with; '': none.
+            hardships and repeat) that every policy's own time in this one is compared with; '': none.
     """
 
     robots: int
@@ -49,7 +49,8 @@ class CaseSet:
     @property
     def worlds(self) -> str:
         """What tells the worlds of two sets apart; where it is the same, equal seeds are in equal worlds."""
-        return repr((self.maps, sorted((key, value) for key, value in self.task.items() if key != 'hardships')))
+        played_out = ('hardships', 'repeat')
+        return repr((self.maps, sorted((key, value) for key, value in self.task.items() if key not in played_out)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def _check_pairs(sets: Mapping[str, CaseSet], path: str | Path) -> None:
             raise ConfigError(f'{path}: sets: {name}: against_set {case.against_set!r} must name another set that is '
                               f'played; there are: {"; ".join(sets)}')
         if (case.robots, case.worlds) != (other.robots, other.worlds):
-            raise ConfigError(f'{path}: sets: {name}: robots, maps, and task but for its hardships must be those of '
+            raise ConfigError(f'{path}: sets: {name}: robots, maps, and task but for its hardships and repeat must be those of '
                               f'{case.against_set!r}, whose worlds and starts it shall share')
 
 

@@ -32,7 +32,8 @@ def write(report: Report, film: Film) -> Path:
     parts = ['<!doctype html><meta charset="utf-8"><title>Evaluation</title>', _STYLE, '<h1>Evaluation</h1>',
              '<p>Ratios over the same worlds and starts, below 1 is better; geometric means with 95 % bootstrap '
              'intervals over worlds. <i>IQM</i> is the mean of the middle half; <i>better</i> the part of the episodes '
-             'in which the player needed less; <i>lost</i> those that only the other one finished. '
+             'in which the player needed less; <i>spread</i> the standard deviation of the logarithm of single '
+             'ratios; <i>lost</i> those that only the other one finished. '
              f'{escape(ORACLE)} and {escape(BOUND)} see the map and stand for what is possible.</p>'
              f'<p>Repeat: <code>{escape(report.command)}</code>, commit {escape(report.commit)}.</p>',
              _picture(figures.bars(report.tables[report.title], config.judged), folder / 'makespan.png'),
@@ -54,8 +55,8 @@ def write(report: Report, film: Film) -> Path:
 
 
 def _ratios(rows: Rows) -> str:
-    lines = ['<table><tr><th>player<th>ratio<th>IQM<th>better<th>episodes<th>lost<th>won</tr>']
-    lines += [f'<tr><td>{escape(player)}<td>{row.mean}<td>{row.iqm}<td>{row.better}<td>{row.episodes}'
+    lines = ['<table><tr><th>player<th>ratio<th>IQM<th>better<th>spread<th>episodes<th>lost<th>won</tr>']
+    lines += [f'<tr><td>{escape(player)}<td>{row.mean}<td>{row.iqm}<td>{row.better}<td>{row.spread}<td>{row.episodes}'
               f'<td>{row.lost}<td>{row.won}</tr>' for player, row in rows.items()]
     return '\n'.join([*lines, '</table>'])
 

@@ -32,12 +32,14 @@ class Ratio:
     Attributes:
         mean: geometric mean of the ratios. iqm: the same of their middle half, which stuck episodes cannot move.
         better: part of the episodes in which the player needed less; ties count half.
+        spread: standard deviation of the logarithm of single ratios.
         episodes: that both finished. lost: that only the other one finished. won: that only this one did.
     """
 
     mean: Estimate
     iqm: Estimate
     better: Estimate
+    spread: Estimate
     episodes: int
     lost: int
     won: int
@@ -69,9 +71,9 @@ def compare(strata: Sequence[Stratum], samples: int = SAMPLES) -> Ratio | None:
     episodes = sum(values.size for values, _ in parts)
     if not episodes:
         return None
-    mean, iqm, better = estimate(parts, (
-        lambda logs: np.exp(np.nanmean(logs, axis=-1)), lambda logs: np.exp(interquartile_mean(logs)), _below), samples)
-    return Ratio(mean, iqm, better, episodes, lost, won)
+    return Ratio(*estimate(parts, (
+        lambda logs: np.exp(np.nanmean(logs, axis=-1)), lambda logs: np.exp(interquartile_mean(logs)), _below,
+        lambda logs: np.nanstd(logs, axis=-1)), samples), episodes, lost, won)
 
 
 def estimate(parts: Sequence[Part], statistics: Sequence[Callable[[NDArray[np.float64]], NDArray[np.float64]]],

@@ -23,6 +23,7 @@ _BASE_COVERAGE = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 _BASE_PROGRESS = (0.0, 0.01, 0.05, 0.12, 0.19, 0.28, 0.37, 0.48, 0.59, 0.75, 0.86, 1.0)
 _START_CLEARANCE_M = 0.35
 _ATTEMPTS = 200
+_PER_REPEAT = 10**10
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,8 @@ class ExplorationTask:
         completion_bonus: for everyone when the last milestone is reached.
         limit: an episode is cut off after so many times the reference.
         hardships: what makes episodes hard, None: everybody knows everything at once, and all decide together.
+        repeat: episodes of another number have the same worlds, starts and conditions, but other headings in the
+            beginning, noise and lost messages: how far two of them differ is chance.
 
     Raises:
         ValueError: an unknown world, or a range that is empty or out of bounds.
@@ -108,6 +111,7 @@ class ExplorationTask:
     completion_bonus: float = 0.5
     limit: float = 4.0
     hardships: Hardships | None = None
+    repeat: int = 0
 
     def __post_init__(self) -> None:
         unknown = set(self.worlds) - set(WORLDS)
@@ -121,6 +125,8 @@ class ExplorationTask:
             raise ValueError('ranges must satisfy 0 < shortest_range_m <= longest_range_m')
         if not (0.0 <= self.difficulty <= 1.0 and 0.0 <= self.random_start <= 1.0):
             raise ValueError('difficulty and random_start must be within 0 .. 1')
+        if self.repeat < 0:
+            raise ValueError(f'repeat must be 0 or more, got {self.repeat}')
 
     def sample(self, seed: int, robots: int | None = None) -> 'Episode':
         """Draw the episode of a seed; the same seed gives the same episode.
@@ -151,8 +157,8 @@ class ExplorationTask:
         if self.hardships is not None:
             rng = np.random.default_rng([seed, 0x4861])
             conditions = self.hardships.sample(robots, reference, rng)
-        return Episode(world, robots, sensor_range_m, self.planning_resolution_m, seed, area_m2, reference,
-                       self.limit * reference, conditions)
+        return Episode(world, robots, sensor_range_m, self.planning_resolution_m, seed + self.repeat * _PER_REPEAT,
+                       area_m2, reference, self.limit * reference, conditions)
 
     def rewards(self, episode: 'Episode', elapsed_m: float, revealed_alone_m2: NDArray[np.float64],
                 complete: bool) -> NDArray[np.float64]:

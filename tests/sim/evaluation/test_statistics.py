@@ -17,6 +17,12 @@ def test_means_are_geometric_and_ties_count_half():
     assert row.better.value == pytest.approx(0.5)
 
 
+def test_spread_is_that_of_single_ratios():
+    row = compare([Stratum([2.0, 0.5, 2.0, 0.5], [1.0] * 4, [0, 1, 2, 3])])
+    assert row.spread.value == pytest.approx(np.log(2.0))
+    assert compare([Stratum([0.5] * 9, [1.0] * 9, range(9))]).spread.high == pytest.approx(0.0)
+
+
 def test_unfinished_episodes_are_counted_and_not_averaged():
     row = compare([Stratum([np.nan, 1.0, np.nan, 1.0], [1.0, np.nan, np.nan, 2.0], [0, 1, 2, 3])])
     assert row.mean.value == pytest.approx(0.5)

@@ -81,6 +81,15 @@ def test_hardships_change_neither_world_nor_start_and_are_drawn_within_their_bou
     assert 15 < len(late) < 45 and min(late) >= 0.05 and max(late) <= 0.5
 
 
+def test_repeats_differ_in_what_is_drawn_while_playing_only() -> None:
+    hardships = Hardships(radio_range_m=(8.0, 60.0), loss=(0.0, 0.3), death=0.5)
+    first, again = (ExplorationTask(largest_m=16.0, hardships=hardships, repeat=repeat).sample(77) for repeat in (0, 1))
+    assert first.seed == 77 != again.seed
+    assert np.array_equal(first.world.occupied, again.world.occupied)
+    assert (first.world.anchor_x_m, first.world.anchor_y_m) == (again.world.anchor_x_m, again.world.anchor_y_m)
+    assert (first.robots, first.conditions) == (again.robots, again.conditions)
+
+
 def test_one_robot_alone_neither_dies_nor_comes_late() -> None:
     task = ExplorationTask(hardships=Hardships(death=1.0, late=1.0))
     assert task.sample(1, robots=1).conditions == Conditions((0.0,), (inf,))
