@@ -131,8 +131,8 @@ def _check_pairs(sets: Mapping[str, CaseSet], path: str | Path) -> None:
             raise ConfigError(f'{path}: sets: {name}: against_set {case.against_set!r} must name another set that is '
                               f'played; there are: {"; ".join(sets)}')
         if (case.robots, case.worlds) != (other.robots, other.worlds):
-            raise ConfigError(f'{path}: sets: {name}: robots, maps, and task but for its hardships and repeat must be those of '
-                              f'{case.against_set!r}, whose worlds and starts it shall share')
+            raise ConfigError(f'{path}: sets: {name}: robots, maps, and task but for its hardships and repeat must be '
+                              f'those of {case.against_set!r}, whose worlds and starts it shall share')
 
 
 def source_of(case: CaseSet, maps: Mapping[str, Sequence[str]]) -> Source:
