@@ -15,6 +15,7 @@ from matplotlib import pyplot
 from marl_core.config import changed, from_mapping
 from marl_core.decision.policies import make_policy
 from marl_core.errors import ConfigError
+from sim.evaluation.markdown import cell, table
 from sim.evaluation.statistics import Ratio, Stratum, compare
 from sim.learning.checkpoint import git_commit
 from sim.learning.curriculum import CurriculumConfig
@@ -202,14 +203,8 @@ def _table(rows: Mapping[str, Mapping[str, Ratio | None]], config: AblationConfi
              'with 95 % bootstrap interval over worlds; above 1 is slower. '
              f'Trainings with {len(config.seeds)} seed(s) each: how much another seed would change is not in the '
              'intervals.', '', f'    {command}', '',
-             '| | ' + ' | '.join(config.conditions) + ' |', '|---' * (1 + len(config.conditions)) + '|']
-    lines += [f'| {name} | ' + ' | '.join('-' if ratio is None else f'{ratio.mean}' + _unfinished(ratio)
-                                          for ratio in row.values()) + ' |' for name, row in rows.items()]
+             *table(['', *config.conditions], [[name, *map(cell, row.values())] for name, row in rows.items()])]
     return '\n'.join([*lines, '', '![ratios](ablations.png)', ''])
-
-
-def _unfinished(ratio: Ratio) -> str:
-    return f' ({ratio.lost} unfinished)' if ratio.lost else ''
 
 
 def _draw(rows: Mapping[str, Mapping[str, Ratio | None]], against: str, path: Path) -> None:

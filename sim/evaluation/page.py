@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib import pyplot
 
-from sim.evaluation import figures
+from sim.evaluation import figures, markdown
 from sim.evaluation.cases import BOUND, ORACLE
 from sim.evaluation.measures import MEASURES, REMARKS
 from sim.evaluation.report import Report, Rows
@@ -22,13 +22,17 @@ Film = Callable[[str, str, int], tuple[list[np.ndarray], list[str]]]
 
 
 def write(report: Report, film: Film) -> Path:
-    """Write report.json, makespan.png, coverage.png and report.html into the folder of the runs; returns the page.
+    """Write report.json, report.md, makespan.png, coverage.png and report.html into the folder of the runs.
 
     Args:
         report: what is shown. film: for pictures of the judged policy's runs.
+
+    Returns:
+        The page, report.html.
     """
     folder, config = report.runs.folder, report.runs.config
     (folder / 'report.json').write_text(json.dumps(report.content, indent=1) + '\n', encoding='utf-8')
+    (folder / 'report.md').write_text(markdown.document(report), encoding='utf-8')
     parts = ['<!doctype html><meta charset="utf-8"><title>Evaluation</title>', _STYLE, '<h1>Evaluation</h1>',
              '<p>Ratios over the same worlds and starts, below 1 is better; geometric means with 95 % bootstrap '
              'intervals over worlds. <i>IQM</i> is the mean of the middle half; <i>better</i> the part of the episodes '

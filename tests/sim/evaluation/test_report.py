@@ -50,6 +50,17 @@ def test_page_has_every_player_and_pictures(folder):
         assert (folder / 'out' / figure).read_bytes().startswith(b'\x89PNG')
 
 
+def test_documentation_shows_the_same_numbers(folder, report):
+    text = (folder / 'out' / 'report.md').read_text()
+    ratio = report['tables']['time to 99 %, relative to burgard']['small']['scorer']
+    own = report['tables']['time to 99 %, relative to the same policy in: small']['bad radio']['scorer']
+    numbers = ['{value:.3f} [{low:.3f}, {high:.3f}]'.format(**estimate) for estimate in (
+        ratio['mean'], ratio['spread'], own['mean'], own['spread'])]
+    assert all(text.count(number) >= 1 for number in numbers)
+    assert '## time to 99 %, scorer relative to others' in text and '| episodes | nearest |' in text
+    assert 'distance of the team' not in text
+
+
 def test_ratios_of_all_players(report):
     tables = report['tables']
     small = tables['time to 99 %, relative to burgard']['small']
