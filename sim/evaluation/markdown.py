@@ -23,8 +23,8 @@ def document(report: Report) -> str:
     judged, compared = report.runs.config.judged, f'{METRICS["makespan_s"]}, '
     lines = [f'# {judged} and others', '',
              'Geometric means of ratios over the same worlds and starts with 95 % bootstrap intervals over worlds; '
-             'below 1 is better. In brackets: episodes that both finished, of the player with the fewest. Spread: standard '
-             f'deviation of the logarithms of single ratios. Made at commit `{report.commit}` by', '',
+             'below 1 is better. In brackets: episodes that both finished, of the player with the fewest. Spread: '
+             f'standard deviation of the logarithms of single ratios. Made at commit `{report.commit}` by', '',
              f'    {report.command}', '']
     others = {}
     for what, groups in report.tables.items():
