@@ -11,6 +11,12 @@ from torch import Tensor
 BOX = 'observation'
 """Name under which the observation of an environment with plain Box observations is filed."""
 
+AGENT = 'own_agent'
+"""Observation that tells agents apart that have networks of their own: 1 at its place in ``possible_agents``."""
+
+MEMORY = 'own_memory'
+"""Observation of actors that remember: what they themselves said to remember. It is not recorded."""
+
 
 @dataclass(frozen=True, slots=True)
 class Episode:
@@ -20,7 +26,8 @@ class Episode:
         seed: that reset the environment.
         observations: each Shape: (S + 1, N, ...).
         states: what the critic sees, None if the environment offers none. Shape: (S + 1, ...).
-        actions: int64. log_probabilities, rewards, elapsed: float32. Shape: (S, N).
+        actions: see ``Actions``. Shape: (S, N, ...).
+        log_probabilities, rewards, elapsed: float32. Shape: (S, N).
         alive: the agent took part in that step. terminated: and its task ended with it. Shape: (S, N).
         metrics: numbers of the last info, with ``return`` (mean over agents) and ``steps``.
         potentials: for shaping, None if the environment offers none. Shape: (S + 1, N).
@@ -31,7 +38,7 @@ class Episode:
     seed: int
     observations: dict[str, NDArray]
     states: NDArray | None
-    actions: NDArray[np.int64]
+    actions: NDArray
     log_probabilities: NDArray[np.float32]
     rewards: NDArray[np.float32]
     elapsed: NDArray[np.float32]
@@ -44,6 +51,20 @@ class Episode:
 
 
 @dataclass(frozen=True, slots=True)
+class Sequences:
+    """All that each agent saw in its episodes while it took part, in order of time.
+
+    Attributes:
+        observations: each with zeros behind its end. Shape: (Q, T, ...).
+        owner: sequence of each row of a batch. time: its place there. Shape: (M,).
+    """
+
+    observations: dict[str, Tensor]
+    owner: Tensor
+    time: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """All that agents chose in some episodes in a row, in order of joint steps.
 
@@ -51,8 +72,9 @@ class Batch:
         observations: each Shape: (M, ...).
         states: one per joint step, None without. Shape: (J, ...).
         step: joint step of each row, ascending. Shape: (M,).
-        actions, log_probabilities, advantages, returns: Shape: (M,).
+        actions: Shape: (M, ...). log_probabilities, advantages, returns: Shape: (M,).
         targets: what the actor learns to foresee, None for nothing. Shape: (M, ...).
+        sequences: of these rows, for actors that remember.
     """
 
     observations: dict[str, Tensor]
@@ -63,6 +85,7 @@ class Batch:
     advantages: Tensor
     returns: Tensor
     targets: Tensor | None = None
+    sequences: Sequences | None = None
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -146,6 +169,22 @@ def batch(episodes: Sequence[Episode], flat: Seen, wanted: Sequence[NDArray[np.b
                  chosen([episode.actions for episode in episodes]),
                  chosen([episode.log_probabilities for episode in episodes]), gained, gained + chosen(values),
                  None if episodes[0].targets is None else chosen([episode.targets for episode in episodes]))
+
+
+def sequences(episodes: Sequence[Episode], choices: Sequence[NDArray[np.bool_]]) -> Sequences:
+    """What an actor that remembers learns from. Shape of each of ``choices``, the rows of a batch: (S, N)."""
+    agents = [(episode, agent) for episode in episodes for agent in range(episode.alive.shape[1])]
+    steps = [np.flatnonzero(episode.alive[:, agent]) for episode, agent in agents]
+    observations = {}
+    for name, rows in episodes[0].observations.items():
+        padded = np.zeros((len(agents), max(map(len, steps)), *rows.shape[2:]), rows.dtype)
+        for sequence, (episode, agent), taken in zip(padded, agents, steps, strict=True):
+            sequence[:len(taken)] = episode.observations[name][taken, agent]
+        observations[name] = torch.from_numpy(padded)
+    before = np.cumsum([0, *(episode.alive.shape[1] for episode in episodes)])
+    owner = [first + chosen.nonzero()[1] for first, chosen in zip(before[:-1], choices, strict=True)]
+    time = [(episode.alive.cumsum(axis=0) - 1)[chosen] for episode, chosen in zip(episodes, choices, strict=True)]
+    return Sequences(observations, torch.from_numpy(np.concatenate(owner)), torch.from_numpy(np.concatenate(time)))
 
 
 def chosen_rows(wanted: Sequence[NDArray[np.bool_]], choices: Sequence[NDArray[np.bool_]]) -> Tensor:

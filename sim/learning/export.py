@@ -16,6 +16,7 @@ from marl_core.decision.policies.onnx import MANIFEST_KEY, OnnxPolicy, manifest
 from marl_core.errors import TrainingError
 from models.features import example_observation
 from models.network import CandidateNetwork
+from sim.learning.actors import Separate, memory_size
 from sim.learning.checkpoint import git_commit
 
 TOLERANCE = 1e-4
@@ -36,9 +37,10 @@ def export(actor: CandidateNetwork, path: str | Path, remarks: Mapping[str, Any]
         The manifest.
 
     Raises:
-        TrainingError: onnxruntime's numbers differ from torch's.
+        TrainingError: an actor that robots cannot run, or onnxruntime's numbers differ from torch's.
         PolicyError: the robot's runtime would refuse the file.
     """
+    _require_exportable(actor)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix('.draft.onnx')
@@ -70,6 +72,16 @@ def export(actor: CandidateNetwork, path: str | Path, remarks: Mapping[str, Any]
         draft.unlink(missing_ok=True)
     path.with_suffix('.json').write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
     return content
+
+
+def _require_exportable(actor: torch.nn.Module) -> None:
+    if isinstance(actor, Separate):
+        raise TrainingError('every agent of this actor has weights of its own; robots run one network that all share: '
+                            'train without `separate`')
+    if memory_size(actor):
+        raise TrainingError(f'a {type(actor).__name__} remembers; robots run networks that remember nothing')
+    if not isinstance(actor, CandidateNetwork):
+        raise TrainingError(f'only what chooses among candidates reaches robots, not a {type(actor).__name__}')
 
 
 def largest_difference(actor: CandidateNetwork, path: str | Path) -> float:

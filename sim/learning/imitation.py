@@ -22,10 +22,10 @@ from marl_core.decision.policies import make_policy
 from marl_core.errors import TrainingError
 from marl_core.specs import OBSERVATION
 from sim.learning import buffer, checkpoint, evaluation
-from sim.learning.actors import build_actor, observation_shapes
+from sim.learning.actions import FORBIDDEN, Discrete, actions_of
+from sim.learning.actors import build_actor, memory_size, observation_shapes
 from sim.learning.buffer import Episode
 from sim.learning.environments import make_environment
-from sim.learning.mappo import FORBIDDEN, log_probabilities
 from sim.learning.players import DEFAULT_ENGINE, Players, make_players
 from sim.learning.rollout import REFERENCE, Decide, Plays, Ticket, policy_logits
 from sim.learning.trainer import (
@@ -87,14 +87,18 @@ class Imitator:
         """Start afresh in ``folder``, or continue from its last.ckpt if there is one.
 
         Raises:
-            TrainingError: an environment without what the expert sees, a damaged checkpoint, or one of another
-                configuration. PolicyError: nobody knows the expert.
+            TrainingError: an environment without what the expert sees, actions or an actor that cannot be imitated, a
+                damaged checkpoint, or one of another configuration. PolicyError: nobody knows the expert.
         """
         self.config, self.folder, self.engine = config, Path(folder), engine
         training = config.training
         environment = make_environment(training.environment, training.final_options)
         _require_expert(config.expert, training, observation_shapes(environment))
-        self.actor = build_actor(training.actor, environment, training.actor_options, training.seed)
+        self.actor = build_actor(training.actor, environment, training.actor_options, training.seed,
+                                 training.separate)
+        self.actions = actions_of(environment, training.action_mask, training.mappo.sharpness)
+        if memory_size(self.actor) or not isinstance(self.actions, Discrete):
+            raise TrainingError('imitation needs discrete actions, and an actor that remembers nothing')
         self.optimizer = torch.optim.Adam(self.actor.parameters(), config.rate)
         self.generator = torch.Generator().manual_seed(training.seed)
         self.round = 0
@@ -186,9 +190,7 @@ class Imitator:
         return float(np.mean(losses))
 
     def _log_policy(self, observation: Mapping[str, Tensor]) -> Tensor:
-        training = self.config.training
-        mask = observation[training.action_mask].bool() if training.action_mask else None
-        return log_probabilities(training.mappo.sharpness * self.actor(observation), mask)
+        return self.actions.policy(self.actor(observation), observation)
 
     def _evaluate(self, players: Players) -> dict[str, float]:
         """Play held-back episodes greedily; keep the best actor so far."""

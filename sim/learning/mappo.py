@@ -1,10 +1,10 @@
-"""Multi-agent PPO with a centralized critic and one actor shared by all agents.
+"""Multi-agent PPO with a centralized critic and one actor, which all agents share or which has networks for each.
 
-It knows nothing of exploration: it sees named arrays, masked discrete actions and, where the environment offers
-them, logits of a rule (``reference``) from which the policy should not stray too far.
+It knows nothing of exploration: it sees named arrays, actions of some kind and, where the environment offers them,
+logits of a rule (``reference``) from which the policy should not stray too far. An actor that remembers learns from
+whole episodes of agents, back through time.
 """
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -16,14 +16,14 @@ from torch.nn import functional
 
 from marl_core.errors import TrainingError
 from sim.learning import buffer, gae
+from sim.learning.actions import Actions, Discrete
+from sim.learning.actors import memory_size
 from sim.learning.buffer import Batch, Episode, Seen
 from sim.learning.critic import ActionCritic, Critic, ValueNorm
 from sim.learning.shaping import shaped
 
-FORBIDDEN = -1e9
-
 Part = tuple[Tensor, Tensor, Tensor]
-"""A minibatch: its rows, the joint steps among them, and each row's place in the latter."""
+"""A minibatch: its rows, the joint steps (or sequences) among them, and each row's place in the latter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +85,16 @@ class Mappo:
         policy: weights of what has been learnt so far: the actor's, or their average (``averaging``).
     """
 
-    def __init__(self, actor: nn.Module, critic: Critic, config: MappoConfig, action_mask: str = '',
+    def __init__(self, actor: nn.Module, critic: Critic, config: MappoConfig, actions: Actions,
                  reference: str = '', seed: int = 0) -> None:
-        """``action_mask`` and ``reference`` name observations, '' where the environment has none.
+        """Start with fresh optimizers.
+
+        Args:
+            actor, critic, config: see above. actions: that the actor's outputs stand for.
+            reference: observation that holds a rule's logits, '' without. seed: of minibatches.
 
         Raises:
-            TrainingError: unknown advantage, or a critic that cannot give it.
+            TrainingError: unknown advantage, or a critic or actions that cannot give it; a reference without logits.
         """
         if config.advantage not in ADVANTAGES:
             raise TrainingError(f'unknown advantage {config.advantage!r}; known: {", ".join(ADVANTAGES)}')
@@ -98,10 +102,16 @@ class Mappo:
         if config.foresight and not getattr(actor, 'foresees', False):
             raise TrainingError(f'foresight: a {type(actor).__name__} foresees nothing; use a coordinator with '
                                 '`actor_options: {foresight: true}`')
+        self.remembers = memory_size(actor) > 0
+        if self.counterfactual and (self.remembers or not isinstance(actions, Discrete)):
+            raise TrainingError("advantage 'counterfactual' needs discrete actions, and an actor that remembers "
+                                "nothing; use 'gae'")
         if self.counterfactual != isinstance(critic, ActionCritic):
             raise TrainingError(f'advantage {config.advantage!r} does not go with a {type(critic).__name__}')
+        if reference and not isinstance(actions, Discrete):
+            raise TrainingError(f"reference {reference!r} needs discrete actions; set it to ''")
         self.actor, self.critic, self.config = actor, critic, config
-        self.action_mask, self.reference = action_mask, reference
+        self.actions, self.reference = actions, reference
         self.policy = _copied(actor)
         self.value_norm = ValueNorm()
         self.actor_optimizer = torch.optim.Adam(actor.parameters(), config.actor_rate, eps=1e-5)
@@ -137,8 +147,9 @@ class Mappo:
             return numbers
         self.value_norm.update(batch.returns)
         numbers |= {'critic/explained_variance': explained, 'critic/return_mean': float(batch.returns.mean())}
-        critic_parts = [self._minibatches(batch) for _ in range(self.config.critic_epochs)]
-        actor_parts = [self._minibatches(batch) for _ in range(0 if critic_only else self.config.epochs)]
+        units = batch.step if batch.sequences is None else batch.sequences.owner
+        critic_parts = [self._minibatches(batch.step) for _ in range(self.config.critic_epochs)]
+        actor_parts = [self._minibatches(units) for _ in range(0 if critic_only else self.config.epochs)]
         critic_numbers = self.critic_thread.submit(self._improve_critic, batch, critic_parts)
         if actor_parts:
             numbers |= self._improve_actor(batch, actor_parts)
@@ -146,7 +157,7 @@ class Mappo:
         return numbers | critic_numbers.result()
 
     def _batch(self, episodes: list[Episode]) -> tuple[Batch, float]:
-        choices = [buffer.choosing(episode, self.action_mask) for episode in episodes]
+        choices = [buffer.choosing(episode, self.actions.action_mask) for episode in episodes]
         wanted = [buffer.valued(episode, choice) for episode, choice in zip(episodes, choices, strict=True)]
         flat = buffer.seen(episodes, wanted)
         with torch.no_grad():
@@ -164,6 +175,8 @@ class Mappo:
                                     episode.alive, choice, self.config.discount, self.config.trace)
                      for episode, value, choice in zip(episodes, values, choices, strict=True)]
         batch = buffer.batch(episodes, flat, wanted, choices, values, estimated)
+        if self.remembers:
+            batch = replace(batch, sequences=buffer.sequences(episodes, choices))
         missed = batch.advantages
         if contrast is not None:
             own = torch.from_numpy(contrast)[buffer.chosen_rows(wanted, choices)]
@@ -179,7 +192,7 @@ class Mappo:
         nothing.
         """
         with torch.no_grad():
-            log_policy = self._log_policy(self.actor(flat.observations), flat.observations).numpy()
+            log_policy = self.actions.policy(self.actor(flat.observations), flat.observations).numpy()
         return gae.expected(values, log_policy), gae.counterfactual(values, log_policy, actions)
 
     def _rewards(self, episode: Episode) -> NDArray[np.float32]:
@@ -211,8 +224,8 @@ class Mappo:
         sums: dict[str, list[float]] = {}
         moved = 0.0
         for parts in epochs:
-            for rows, _, _ in parts:
-                loss, numbers = self._actor_loss(batch, rows, scaled)
+            for part in parts:
+                loss, numbers = self._actor_loss(batch, part, scaled)
                 moved = numbers['actor/divergence']
                 if 0 < self.config.target_divergence < moved:
                     break
@@ -228,18 +241,22 @@ class Mappo:
         for name, weights in _copied(self.actor).items():
             self.policy[name] = weights + self.config.averaging * (self.policy[name] - weights)
 
-    def _actor_loss(self, batch: Batch, rows: Tensor, scaled: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def _actor_loss(self, batch: Batch, part: Part, scaled: Tensor) -> tuple[Tensor, dict[str, float]]:
+        rows, units, place = part
         observation = {name: array[rows] for name, array in batch.observations.items()}
         missed = explained = None
-        if self.config.foresight:
-            logits, missed, explained = self.actor.foresee(observation, batch.targets[rows])
+        if batch.sequences is not None:
+            whole = self.actor({name: array[units] for name, array in batch.sequences.observations.items()})
+            outputs = whole[place, batch.sequences.time[rows], :self.actions.outputs]
+        elif self.config.foresight:
+            outputs, missed, explained = self.actor.foresee(observation, batch.targets[rows])
         else:
-            logits = self.actor(observation)
-        log_policy = self._log_policy(logits, observation)
-        chosen = log_policy.gather(-1, batch.actions[rows].unsqueeze(-1)).squeeze(-1)
+            outputs = self.actor(observation)
+        policy = self.actions.policy(outputs, observation)
+        chosen = self.actions.log_probability(policy, batch.actions[rows])
         old = batch.log_probabilities[rows]
         gain = clipped_objective(chosen, old, scaled[rows], self.config.clip).mean()
-        spread = entropy(log_policy).mean()
+        spread = self.actions.entropy(policy).mean()
         loss = -gain - self.config.entropy * spread
         with torch.no_grad():
             change = chosen - old
@@ -250,30 +267,30 @@ class Mappo:
             loss = loss + self.config.foresight * missed
             numbers['actor/foresight_explained'] = float(explained)
         if self.reference:
-            strayed = divergence(log_policy, self._log_policy(observation[self.reference], observation)).mean()
+            rule = self.actions.policy(observation[self.reference], observation)
+            strayed = self.actions.divergence(policy, rule).mean()
             loss = loss + self.config.reference_weight * strayed
             numbers['actor/reference_divergence'] = float(strayed.detach())
         return loss, numbers
 
-    def _log_policy(self, logits: Tensor, observation: Mapping[str, Tensor]) -> Tensor:
-        """Logarithms of the probabilities with which actions are played. Shape: (B, A)."""
-        mask = observation[self.action_mask].bool() if self.action_mask else None
-        return log_probabilities(self.config.sharpness * logits, mask)
+    def _minibatches(self, owner: Tensor) -> list[Part]:
+        """Random parts of a batch that never split a joint step, so that each state is encoded once, or a sequence.
 
-    def _minibatches(self, batch: Batch) -> list[Part]:
-        """Random parts of a batch that never split a joint step, so that each state is encoded once."""
-        steps = torch.unique_consecutive(batch.step)
-        order = torch.randperm(len(steps), generator=self.generator)
-        owner = torch.empty(int(steps.max()) + 1, dtype=torch.long)
-        place = torch.empty_like(owner)
+        Args:
+            owner: joint step or sequence of each row. Shape: (M,).
+        """
+        units = torch.unique(owner)
+        order = torch.randperm(len(units), generator=self.generator)
+        number_of = torch.empty(int(units.max()) + 1, dtype=torch.long)
+        place = torch.empty_like(number_of)
         parts = []
         for number, chunk in enumerate(order.chunk(self.config.minibatches)):
-            owner[steps[chunk]] = number
-            place[steps[chunk]] = torch.arange(len(chunk))
-            parts.append(steps[chunk])
-        owners = owner[batch.step]
-        rows = [(owners == number).nonzero().squeeze(-1) for number in range(len(parts))]
-        return [(mine, part, place[batch.step[mine]]) for mine, part in zip(rows, parts, strict=True)]
+            number_of[units[chunk]] = number
+            place[units[chunk]] = torch.arange(len(chunk))
+            parts.append(units[chunk])
+        numbers = number_of[owner]
+        rows = [(numbers == number).nonzero().squeeze(-1) for number in range(len(parts))]
+        return [(mine, part, place[owner[mine]]) for mine, part in zip(rows, parts, strict=True)]
 
     def _descend(self, optimizer: torch.optim.Optimizer, module: nn.Module, loss: Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
@@ -314,7 +331,7 @@ def _require_finite(episode: Episode) -> None:
     """
     arrays = {'state': episode.states, 'potential': episode.potentials, 'reward': episode.rewards,
               'elapsed': episode.elapsed, 'target': episode.targets,
-              'log probability of an action': episode.log_probabilities,
+              'action': episode.actions, 'log probability of an action': episode.log_probabilities,
               **{f'observation {name!r}': rows for name, rows in episode.observations.items()}}
     for name, rows in arrays.items():
         if rows is not None and rows.dtype.kind == 'f' and not np.isfinite(rows).all():
@@ -322,24 +339,7 @@ def _require_finite(episode: Episode) -> None:
             raise TrainingError(f'episode of seed {episode.seed}, step {step}: {name} is not finite')
 
 
-def log_probabilities(logits: Tensor, mask: Tensor | None) -> Tensor:
-    """Logarithms of the softmax over allowed actions. Shape: (B, A). Forbidden ones have probability 0."""
-    if mask is not None:
-        logits = torch.where(mask, logits, FORBIDDEN)
-    return torch.log_softmax(logits, dim=-1)
-
-
 def clipped_objective(log_probability: Tensor, old_log_probability: Tensor, advantage: Tensor, clip: float) -> Tensor:
     """PPO's pessimistic gain of each decision, to be maximised. Shape: (B,)."""
     ratio = torch.exp(log_probability - old_log_probability)
     return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
-
-
-def entropy(log_policy: Tensor) -> Tensor:
-    """Entropy of each distribution [nat]. Shape: (B, A) -> (B,)."""
-    return -(log_policy.exp() * log_policy.clamp(min=-50.0)).sum(-1)
-
-
-def divergence(log_policy: Tensor, log_other: Tensor) -> Tensor:
-    """KL(policy || other) of each pair of distributions over the same allowed actions [nat]. Shape: (B,)."""
-    return (log_policy.exp() * (log_policy.clamp(min=-50.0) - log_other.clamp(min=-50.0))).sum(-1)

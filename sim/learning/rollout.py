@@ -15,13 +15,15 @@ from marl_core.decision.observation import Observation
 from marl_core.decision.policies import Policy, make_policy
 from marl_core.errors import TrainingError
 from marl_core.specs import OBSERVATION
-from sim.learning.actors import build_actor
-from sim.learning.buffer import BOX, Episode
+from sim.learning.actions import Actions, actions_of
+from sim.learning.actors import build_actor, memory_size
+from sim.learning.buffer import AGENT, BOX, MEMORY, Episode
 from sim.learning.environments import make_environment
 
 Decide = Callable[[dict[str, NDArray], NDArray[np.int64]], NDArray[np.float32]]
 """Observations of a batch, each Shape: (B, ...), and the rank of each row's agent in its team, Shape: (B,) ->
-logits, Shape: (B, A)."""
+logits, or what else ``Actions`` knows the meaning of, Shape: (B, outputs). Who remembers has an attribute
+``memory_size``, sees so much memory as the observation MEMORY, and says behind its outputs what becomes of it."""
 
 Weights = Mapping[str, torch.Tensor]
 Plays = Weights | str
@@ -30,7 +32,6 @@ Plays = Weights | str
 REFERENCE = 'reference'
 """The rule whose logits come with the observation."""
 
-_FORBIDDEN = -1e9
 _OF_A_STEP = ('elapsed', 'potential', 'own_rank')
 """Infos that say nothing about the episode as a whole."""
 
@@ -64,6 +65,7 @@ class Source:
         maximum_steps: an episode is cut off after so many joint steps.
         levels: options of easier environments, see ``Ticket.level``.
         target: info of agents that the actor learns to foresee, '' for none.
+        separate: every possible agent has weights of its own.
     """
 
     environment: str
@@ -77,6 +79,7 @@ class Source:
     maximum_steps: int = 2000
     levels: tuple[Mapping[str, Any], ...] = ()
     target: str = ''
+    separate: bool = False
 
 
 class Player:
@@ -94,7 +97,8 @@ class Player:
         if isinstance(plays, str):
             return policy_logits(make_policy(plays))
         if self.actor is None:
-            self.actor = build_actor(self.source.actor, self._environment(0), self.source.actor_options)
+            self.actor = build_actor(self.source.actor, self._environment(0), self.source.actor_options,
+                                     separate=self.source.separate)
         self.actor.load_state_dict(plays)
         self.actor.eval()
         return actor_logits(self.actor)
@@ -109,6 +113,7 @@ class Player:
         Returns:
             Episodes in the order of tickets.
         """
+        actions = actions_of(self._environment(0), self.source.action_mask, self.source.sharpness)
         waiting = list(enumerate(tickets))[::-1]
         running: dict[int, _Running] = {}
         finished: dict[int, Episode] = {}
@@ -117,29 +122,13 @@ class Player:
                 if slot not in running and waiting:
                     number, ticket = waiting.pop()
                     environment = self._environment(slot, ticket.level)
-                    running[slot] = _Running(environment, ticket, number, self.source, record)
-            self._step(list(running.values()), decide)
+                    running[slot] = _Running(environment, ticket, number, self.source, actions,
+                                             getattr(decide, 'memory_size', 0), record)
+            _step(list(running.values()), decide, actions)
             for slot in [slot for slot, game in running.items() if game.over]:
                 game = running.pop(slot)
                 finished[game.number] = game.episode()
         return [finished[number] for number in range(len(tickets))]
-
-    def _step(self, games: Sequence['_Running'], decide: Decide) -> None:
-        rows = [(game, agent) for game in games for agent in game.environment.agents]
-        asked = [number for number, (game, agent) in enumerate(rows) if game.chooses(agent)] or list(range(len(rows)))
-        observations = [rows[number][0].current[rows[number][1]] for number in asked]
-        stacked = {name: np.stack([observation[name] for observation in observations]) for name in observations[0]}
-        ranks = np.array([rows[number][0].rank(rows[number][1]) for number in asked])
-        decided = self.source.sharpness * decide(stacked, ranks)
-        if self.source.action_mask:
-            decided = np.where(stacked[self.source.action_mask].astype(bool), decided, _FORBIDDEN)
-        logits = np.zeros((len(rows), decided.shape[-1]), np.float32)
-        logits[asked] = decided
-        start = 0
-        for game in games:
-            count = len(game.environment.agents)
-            game.step(logits[start:start + count])
-            start += count
 
     def _environment(self, slot: int, level: int | None = None) -> ParallelEnv:
         if (slot, level) not in self.environments:
@@ -148,95 +137,152 @@ class Player:
         return self.environments[slot, level]
 
 
-class _Running:
-    """An episode under way."""
+def _step(games: Sequence['_Running'], decide: Decide, actions: Actions) -> None:
+    """Decide for all games at once, and advance each by one step."""
+    asked = [game.asked() for game in games]
+    if not np.concatenate(asked).any():
+        asked = [np.ones_like(some) for some in asked]
+    rows = [game.acting[some] for game, some in zip(games, asked, strict=True)]
+    observations = {name: np.concatenate([game.current[name][some] for game, some in zip(games, rows, strict=True)])
+                    for name in games[0].current}
+    decided = decide(observations, np.concatenate([game.rank[some] for game, some in zip(games, rows, strict=True)]))
+    outputs, memories = np.split(decided, [actions.outputs], axis=-1)
+    played = np.zeros((sum(map(len, asked)), actions.outputs), np.float32)
+    played[np.concatenate(asked)] = actions.played(outputs, observations)
+    chosen, log_probability = actions.choose(played, np.concatenate([game.noise() for game in games]))
+    sent, start, first = actions.sent(chosen), 0, 0
+    for game, some in zip(games, rows, strict=True):
+        end, last = start + len(game.acting), first + len(some)
+        game.remember(some, memories[first:last])
+        game.step(sent[start:end], chosen[start:end], log_probability[start:end])
+        start, first = end, last
 
-    def __init__(self, environment: ParallelEnv, ticket: Ticket, number: int, source: Source, record: bool) -> None:
+
+class _Running:
+    """An episode under way.
+
+    Attributes:
+        current: what each agent sees, or saw last. Shape: (N, ...).
+        rank: how many of the team that each agent knows come before it. Shape: (N,).
+        acting: agents that take part. Shape: (acting,).
+    """
+
+    def __init__(self, environment: ParallelEnv, ticket: Ticket, number: int, source: Source, actions: Actions,
+                 memory: int, record: bool) -> None:
         self.environment, self.ticket, self.number, self.record = environment, ticket, number, record
-        self.limit, self.target, self.action_mask = source.maximum_steps, source.target, source.action_mask
+        self.limit, self.target, self.actions, self.remembers = source.maximum_steps, source.target, actions, memory > 0
         self.random = None if ticket.draw is None else np.random.default_rng((ticket.draw, ticket.seed))
-        observations, infos = environment.reset(seed=ticket.seed)
-        self.names = list(environment.agents)
+        observations, self.infos = environment.reset(seed=ticket.seed)
         _require_spec(environment, observations)
-        self.current = {agent: _as_arrays(value) for agent, value in observations.items()}
-        self.infos = infos
-        self.rows: list[tuple[NDArray, ...]] = []
-        self.observed: list[dict[str, dict[str, NDArray]]] = []
+        self.names = list(environment.agents)
+        self.seen: dict[str, Any] = {}
+        self.current: dict[str, NDArray] = {}
+        if source.separate:
+            places = [environment.possible_agents.index(agent) for agent in self.names]
+            self.current[AGENT] = np.eye(len(environment.possible_agents), dtype=np.float32)[places]
+        if memory:
+            self.current[MEMORY] = np.zeros((len(self.names), memory), np.float32)
+        self.acted: list[NDArray[np.int64]] = []
+        self.earned: list[tuple[float, float, bool]] = []
+        self.chosen: list[NDArray] = []
+        self.log_probabilities: list[NDArray[np.float32]] = []
+        self.observed: list[dict[str, NDArray]] = []
         self.states: list[NDArray] = []
-        self.ranks: list[list[int]] = []
+        self.ranks: list[NDArray[np.int64]] = []
         self.potential: dict[str, float] = {}
-        self.potentials: list[NDArray[np.float32]] = []
+        self.potentials: list[list[float]] = []
         self.truth: dict[str, NDArray[np.float32]] = {}
         self.targets: list[NDArray[np.float32]] = []
-        self.rewards = dict.fromkeys(self.names, 0.0)
-        self.over = not self.names
-        self._remember()
+        self._look(observations)
 
-    def step(self, logits: NDArray) -> None:
-        """Sample one action per acting agent and advance. Shape of logits: (acting agents, A)."""
-        acting = list(self.environment.agents)
-        index = [self.names.index(agent) for agent in acting]
-        noise = 0.0 if self.random is None else self.random.gumbel(size=logits.shape)
-        chosen = np.argmax(logits + noise, axis=-1)  # Gumbel noise makes the argmax a sample of the softmax
-        log_probability = _log_softmax(logits)[np.arange(len(acting)), chosen]
-        observations, rewards, terminations, _, infos = self.environment.step(
-            {agent: int(action) for agent, action in zip(acting, chosen, strict=True)})
-        row = {name: np.zeros(len(self.names), dtype) for name, dtype in (
-            ('actions', np.int64), ('log_probabilities', np.float32), ('rewards', np.float32),
-            ('elapsed', np.float32), ('alive', bool), ('terminated', bool))}
-        row['actions'][index], row['log_probabilities'][index], row['alive'][index] = chosen, log_probability, True
-        for agent, place in zip(acting, index, strict=True):
-            row['rewards'][place] = rewards[agent]
-            row['elapsed'][place] = infos.get(agent, {}).get('elapsed', 1.0)
-            row['terminated'][place] = terminations[agent]
-            self.rewards[agent] += float(rewards[agent])
-        self.rows.append(tuple(row.values()))
-        self.current |= {agent: _as_arrays(value) for agent, value in observations.items()}
+    @property
+    def over(self) -> bool:
+        """Whether all agents are gone, or it lasted too long."""
+        return not len(self.acting) or len(self.acted) >= self.limit
+
+    def asked(self) -> NDArray[np.bool_]:
+        """Whether acting agents have something to choose, or to remember. Shape: (acting,)."""
+        if self.remembers or not self.actions.action_mask:
+            return np.ones(len(self.acting), np.bool_)
+        return self.current[self.actions.action_mask][self.acting].any(axis=-1)
+
+    def noise(self) -> NDArray[np.float64]:
+        """For one choice of each acting agent, see ``Actions.choose``."""
+        return self.actions.noise(self.random, len(self.acting))
+
+    def remember(self, agents: NDArray[np.int64], memories: NDArray[np.float32]) -> None:
+        """Keep what agents want to be told again. Shapes: (asked,), (asked, memory_size)."""
+        if self.remembers:
+            self.current[MEMORY][agents] = memories
+
+    def step(self, sent: Sequence[Any], chosen: NDArray, log_probability: NDArray[np.float32]) -> None:
+        """Advance by what acting agents chose. Length of each: acting."""
+        acting = [self.names[place] for place in self.acting]
+        observations, rewards, terminations, _, infos = self.environment.step(dict(zip(acting, sent, strict=True)))
+        self.acted.append(self.acting)
+        self.earned += [(float(rewards[agent]), infos.get(agent, {}).get('elapsed', 1.0), terminations[agent])
+                        for agent in acting]
+        self.chosen.append(chosen)
+        self.log_probabilities.append(log_probability)
         self.infos = infos or self.infos
-        self.over = not self.environment.agents or len(self.rows) >= self.limit
-        self._remember()
+        self._look(observations)
 
-    def chooses(self, agent: str) -> bool:
-        """Whether the agent has something to choose now."""
-        return not self.action_mask or bool(self.current[agent][self.action_mask].any())
-
-    def rank(self, agent: str) -> int:
-        """How many of the team that the agent knows come before it."""
-        return int(self.infos.get(agent, {}).get('own_rank', self.names.index(agent)))
-
-    def _remember(self) -> None:
+    def _look(self, observations: Mapping[str, Any]) -> None:
+        """Take in what agents see, and remember it."""
+        self.seen |= observations
+        self.acting = np.array([self.names.index(agent) for agent in self.environment.agents], np.int64)
+        rows = [self.seen[agent] for agent in self.names]
+        if rows and isinstance(rows[0], Mapping):
+            self.current |= {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        else:
+            self.current[BOX] = np.array(rows, np.float32)
+        self.rank = np.array([self.infos.get(agent, {}).get('own_rank', place)
+                              for place, agent in enumerate(self.names)], np.int64)
         if self.record:
-            self.observed.append(dict(self.current))
-            self.ranks.append([self.rank(agent) for agent in self.names])
-            self.potential |= {agent: info['potential'] for agent, info in self.infos.items() if 'potential' in info}
-            self.potentials.append(np.array([self.potential.get(agent, np.nan) for agent in self.names], np.float32))
-            if self.target:
-                self.truth |= {agent: np.asarray(info[self.target], np.float32) for agent, info in self.infos.items()
-                               if self.target in info}
-                if len(self.truth) < len(self.names):
-                    raise TrainingError(f'target {self.target!r}: the infos of this environment do not tell it')
-                self.targets.append(np.stack([self.truth[agent] for agent in self.names]))
-            state = state_of(self.environment)
-            if state is not None:
-                # Images are masks and fractions: half the precision is plenty and halves what processes exchange.
-                self.states.append(state.astype(np.float16 if state.ndim == 3 else np.float32))
+            self._record()
+
+    def _record(self) -> None:
+        self.observed.append({name: rows for name, rows in self.current.items() if name != MEMORY})
+        self.ranks.append(self.rank)
+        self.potential |= {agent: info['potential'] for agent, info in self.infos.items() if 'potential' in info}
+        self.potentials.append([self.potential.get(agent, np.nan) for agent in self.names])
+        if self.target:
+            self.truth |= {agent: np.asarray(info[self.target], np.float32) for agent, info in self.infos.items()
+                           if self.target in info}
+            if len(self.truth) < len(self.names):
+                raise TrainingError(f'target {self.target!r}: the infos of this environment do not tell it')
+            self.targets.append(np.stack([self.truth[agent] for agent in self.names]))
+        state = state_of(self.environment)
+        if state is not None:
+            # Images are masks and fractions: half the precision is plenty and halves what processes exchange.
+            self.states.append(state.astype(np.float16 if state.ndim == 3 else np.float32))
 
     def episode(self) -> Episode:
         """All that was recorded."""
-        observations = {} if not self.record else {
-            name: np.stack([np.stack([row[agent][name] for agent in self.names]) for row in self.observed])
-            for name in self.observed[0][self.names[0]]}
-        columns = [np.stack(column) for column in zip(*self.rows, strict=True)]
+        agents = np.concatenate(self.acted)
+        steps = np.repeat(np.arange(len(self.acted)), [len(acting) for acting in self.acted])
+
+        def column(values: Any, dtype: Any, shape: tuple[int, ...] = ()) -> NDArray:
+            rows = np.zeros((len(self.acted), len(self.names), *shape), dtype)
+            rows[steps, agents] = values
+            return rows
+
+        rewards, elapsed, terminated = zip(*self.earned, strict=True)
+        names = self.observed[0] if self.record else ()
         last = next(iter(self.infos.values()), {})
         metrics = {name: float(value) for name, value in last.items()
                    if isinstance(value, (bool, int, float, np.number)) and name not in _OF_A_STEP}
-        metrics |= {'return': float(np.mean(list(self.rewards.values()))), 'steps': float(len(self.rows))}
-        actions, log_probabilities, rewards, elapsed, alive, terminated = columns
-        return Episode(self.ticket.seed, observations, np.stack(self.states) if self.states else None, actions,
-                       log_probabilities, rewards, elapsed, alive, terminated, metrics,
-                       np.stack(self.potentials) if self.potential else None,
-                       np.array(self.ranks, np.int64) if self.record else None,
-                       np.stack(self.targets) if self.targets else None)
+        metrics |= {'return': float(np.mean(np.bincount(agents, rewards, len(self.names)))),
+                    'steps': float(len(self.acted))}
+        return Episode(
+            self.ticket.seed,
+            {name: np.stack([seen[name] for seen in self.observed]) for name in names},
+            np.stack(self.states) if self.states else None,
+            column(np.concatenate(self.chosen), self.actions.dtype, self.actions.shape),
+            column(np.concatenate(self.log_probabilities), np.float32), column(rewards, np.float32),
+            column(elapsed, np.float32), column(True, np.bool_), column(terminated, np.bool_), metrics,
+            np.array(self.potentials, np.float32) if self.potential else None,
+            np.array(self.ranks) if self.record else None, np.stack(self.targets) if self.targets else None)
 
 
 def actor_logits(actor: nn.Module) -> Decide:
@@ -244,6 +290,7 @@ def actor_logits(actor: nn.Module) -> Decide:
     def decide(observations: dict[str, NDArray], ranks: NDArray[np.int64]) -> NDArray[np.float32]:
         with torch.inference_mode():
             return actor({name: torch.from_numpy(rows) for name, rows in observations.items()}).numpy()
+    decide.memory_size = memory_size(actor)
     return decide
 
 
@@ -275,23 +322,11 @@ def _require_spec(environment: ParallelEnv, observations: Mapping[str, Any]) -> 
     for agent, observation in observations.items():
         space = environment.observation_space(agent)
         parts = space.spaces if isinstance(space, spaces.Dict) else {BOX: space}
-        given = _as_arrays(observation)
+        given = observation if isinstance(observation, Mapping) else {BOX: observation}
         if parts.keys() != given.keys():
             raise TrainingError(f'agent {agent!r}: the environment gives the observations {", ".join(sorted(given))}, '
                                 f'its observation_space has {", ".join(sorted(parts))}')
         for name, part in parts.items():
-            if tuple(part.shape) != given[name].shape:
-                raise TrainingError(f'agent {agent!r}: observation {name!r} has shape {given[name].shape}, '
+            if tuple(part.shape) != np.shape(given[name]):
+                raise TrainingError(f'agent {agent!r}: observation {name!r} has shape {np.shape(given[name])}, '
                                     f'its observation_space says {tuple(part.shape)}')
-
-
-def _as_arrays(observation: Any) -> dict[str, NDArray]:
-    if isinstance(observation, Mapping):
-        # Environments may reuse their arrays; what is remembered must not change.
-        return {name: np.array(value) for name, value in observation.items()}
-    return {BOX: np.array(observation, dtype=np.float32)}
-
-
-def _log_softmax(logits: NDArray) -> NDArray:
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))

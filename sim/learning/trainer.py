@@ -16,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from marl_core.config import from_mapping
 from marl_core.errors import TrainingError
 from sim.learning import checkpoint, evaluation
+from sim.learning.actions import Discrete, actions_of
 from sim.learning.actors import build_actor, observation_shapes
 from sim.learning.critic import ActionCritic, Critic, CriticConfig
 from sim.learning.curriculum import Curriculum, CurriculumConfig
@@ -39,6 +40,8 @@ class TrainingConfig:
     environment_options: Mapping[str, Any] = field(default_factory=dict)
     actor: str = 'coordinator'
     actor_options: Mapping[str, Any] = field(default_factory=dict)
+    separate: bool = False
+    """Every possible agent has weights of its own. What is exported to robots has shared ones."""
     start: str = ''
     """Checkpoint whose actor's weights a run starts from, of imitation or training; '' for fresh ones."""
     algorithm: str = 'mappo'
@@ -219,21 +222,28 @@ def log(folder: Path, board: SummaryWriter, numbers: Mapping[str, float]) -> Non
 
 
 def build_learner(config: TrainingConfig) -> Mappo:
-    """Actor, critic and algorithm with their first weights, which depend on the configuration alone."""
+    """Actor, critic and algorithm with their first weights, which depend on the configuration alone.
+
+    Raises:
+        TrainingError: settings that do not go together, or not with the environment.
+    """
     environment = make_environment(config.environment, config.final_options)
     environment.reset(seed=config.seed)
-    actor = build_actor(config.actor, environment, config.actor_options, config.seed)
-    state = state_of(environment)
-    shapes, state_shape = observation_shapes(environment), None if state is None else state.shape
+    shapes, state = observation_shapes(environment, config.separate), state_of(environment)
+    for setting in ('action_mask', 'reference'):
+        if getattr(config, setting) not in ('', *shapes):
+            raise TrainingError(f'{setting} {getattr(config, setting)!r}: the environment gives no such observation '
+                                f"(but {', '.join(shapes)}); set it to '' where there is none")
+    actions = actions_of(environment, config.action_mask, config.mappo.sharpness)
+    actor = build_actor(config.actor, environment, config.actor_options, config.seed, config.separate)
+    state_shape = None if state is None else state.shape
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        if config.mappo.advantage == 'counterfactual':
-            actions = int(environment.action_space(environment.possible_agents[0]).n)
-            critic = ActionCritic(shapes, state_shape, actions, config.action_mask, config.critic)
+        if config.mappo.advantage == 'counterfactual' and isinstance(actions, Discrete):
+            critic = ActionCritic(shapes, state_shape, actions.outputs, config.action_mask, config.critic)
         else:
             critic = Critic(shapes, state_shape, config.critic)
-    return ALGORITHMS[config.algorithm](actor, critic, config.mappo, config.action_mask, config.reference,
-                                        config.seed)
+    return ALGORITHMS[config.algorithm](actor, critic, config.mappo, actions, config.reference, config.seed)
 
 
 def start_from(path: str | Path, actor: torch.nn.Module) -> None:
@@ -246,8 +256,8 @@ def start_from(path: str | Path, actor: torch.nn.Module) -> None:
     try:
         actor.load_state_dict(weights)
     except RuntimeError as error:
-        raise TrainingError(f'start: {path}: holds weights of another actor; give `actor` and `actor_options` that it '
-                            f'was made with ({error})') from error
+        raise TrainingError(f'start: {path}: holds weights of another actor; give `actor`, `actor_options` and '
+                            f'`separate` that it was made with ({error})') from error
 
 
 def source_of(config: TrainingConfig) -> Source:
@@ -256,7 +266,7 @@ def source_of(config: TrainingConfig) -> Source:
     levels = [curriculum.options(level, config.environment_options) for level in range(curriculum.levels)]
     return Source(config.environment, levels[-1], config.actor, dict(config.actor_options), config.action_mask,
                   config.reference, config.mappo.sharpness, config.side_by_side, config.maximum_steps, tuple(levels),
-                  config.target)
+                  config.target, config.separate)
 
 
 def first_seed(seed: int, turn: int, episodes: int) -> int:
@@ -279,7 +289,7 @@ def load_actor(path: str | Path) -> tuple[torch.nn.Module, TrainingConfig, dict[
     content = checkpoint.load(path)
     config = from_mapping(TrainingConfig, content['config'], f'{path}: config')
     environment = make_environment(config.environment, config.final_options)
-    actor = build_actor(config.actor, environment, config.actor_options)
+    actor = build_actor(config.actor, environment, config.actor_options, separate=config.separate)
     actor.load_state_dict(content['learner']['policy'])
     return actor.eval(), config, content
 

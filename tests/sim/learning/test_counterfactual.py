@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from marl_core.errors import TrainingError
+from sim.learning.actions import Discrete
 from sim.learning.critic import ActionCritic, Critic, CriticConfig
 from sim.learning.gae import counterfactual, expected
 from sim.learning.mappo import Mappo, MappoConfig
@@ -109,4 +110,4 @@ def test_wrong_advantages_are_named():
         build_learner(replace(MATCHING, mappo=MappoConfig(advantage='regret')))
     critic = Critic({'observation': (4,)}, None)
     with pytest.raises(TrainingError, match='counterfactual.*Critic'):
-        Mappo(torch.nn.Linear(4, 4), critic, MappoConfig(advantage='counterfactual'))
+        Mappo(torch.nn.Linear(4, 4), critic, MappoConfig(advantage='counterfactual'), Discrete(4))

@@ -9,7 +9,7 @@ import torch
 
 from sim.learning.buffer import choosing, valued
 from sim.learning.critic import Critic, CriticConfig, ValueNorm
-from sim.learning.mappo import clipped_objective, divergence, entropy, log_probabilities
+from sim.learning.mappo import clipped_objective
 from sim.learning.rollout import Player, Ticket
 from sim.learning.trainer import build_learner, source_of
 from tests.sim.learning.test_trainer import MATCHING
@@ -85,28 +85,6 @@ def test_clipped_objective_pushes_the_right_way(ratio, advantage, sign):
 def test_clipped_objective_is_the_pessimistic_one():
     gain = clipped_objective(torch.log(torch.tensor([2.0, 0.5])), torch.zeros(2), torch.tensor([1.0, -1.0]), 0.2)
     assert gain.tolist() == pytest.approx([1.2, -0.8])
-
-
-def test_forbidden_actions_have_no_probability_and_no_gradient():
-    logits = torch.tensor([[1.0, 5.0, 1.0]], requires_grad=True)
-    log_policy = log_probabilities(logits, torch.tensor([[True, False, True]]))
-    assert log_policy.exp()[0].tolist() == pytest.approx([0.5, 0.0, 0.5])
-    assert entropy(log_policy).item() == pytest.approx(math.log(2))
-    (entropy(log_policy).sum() + log_policy[0, 0]).backward()
-    assert logits.grad[0, 1] == 0
-    assert torch.isfinite(logits.grad).all()
-
-
-def test_divergence_by_hand():
-    policy, other = torch.log(torch.tensor([[0.5, 0.5]])), torch.log(torch.tensor([[0.25, 0.75]]))
-    assert divergence(policy, other).item() == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(0.5 / 0.75))
-    assert divergence(policy, policy).item() == 0.0
-
-
-def test_divergence_ignores_actions_that_both_forbid():
-    mask = torch.tensor([[True, True, False]])
-    one, other = torch.tensor([[0.0, 0.0, 9.0]]), torch.tensor([[0.0, 0.0, -9.0]])
-    assert divergence(log_probabilities(one, mask), log_probabilities(other, mask)).item() == pytest.approx(0.0)
 
 
 def test_value_norm_follows_returns():

@@ -203,7 +203,7 @@ def test_held_back_seeds_are_never_trained_on(tmp_path):
     ({'environment': 'chess'}, 'unknown environment .chess.; known: exploration'),
     ({'environment': 'nowhere:Thing'}, 'nowhere'),
     ({'environment_options': {'colour': 'red'}}, 'colour'),
-    ({'actor': 'oracle'}, 'unknown actor .oracle.; known: mlp, coordinator'),
+    ({'actor': 'oracle'}, 'unknown actor .oracle.; known: mlp, gru, coordinator'),
     ({'actor_options': {'depth': 3}}, 'depth'),
     ({'algorithm': 'magic'}, 'unknown algorithm .magic.; known: mappo'),
     ({'score': 'beauty'}, 'no metric .beauty.*makespan_s'),
