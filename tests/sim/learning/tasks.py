@@ -162,3 +162,99 @@ class Deadly(Matching):
                 open(self.once, 'x').close()
             return True
         return False
+
+
+class Aiming(Matching):
+    """Each of two agents sees a number from 1 to 3 and must answer it, as near as it can."""
+
+    metadata = {'name': 'aiming'}
+
+    def __init__(self, rounds=4):
+        super().__init__(mask=False, rounds=rounds)
+
+    def observation_space(self, agent):
+        return spaces.Box(-1, 1, (1,), np.float32)
+
+    def action_space(self, agent):
+        return spaces.Box(1, 3, (1, 1), np.float32)
+
+    def step(self, actions):
+        for agent, action in actions.items():
+            assert self.action_space(agent).contains(action), f'{action} is no action'
+        asked = self.asked
+        observations, _, *rest = super().step(dict.fromkeys(actions, 0))
+        rewards = {agent: -abs(float(action[0, 0]) - asked[agent]) for agent, action in actions.items()}
+        return observations, rewards, *rest
+
+    def state(self):
+        return np.array(list(self.asked.values()), np.float32)
+
+    def _draw(self):
+        super()._draw()
+        self.asked = {agent: float(self.random.uniform(1, 3)) for agent in self.possible_agents}
+
+    def _observations(self):
+        return {agent: np.array([self.asked[agent] - 2], np.float32) for agent in self.agents}
+
+
+class Recalling(ParallelEnv):
+    """Each of two agents is told 0 or 1 at the first step; only its answer at its last step counts.
+
+    The first agent leaves after 3 steps, the second after ``rounds``. In between, neither has anything to choose, if
+    ``mask``; else what it says there does not matter.
+    """
+
+    metadata = {'name': 'recalling'}
+    possible_agents = ['first', 'second']
+
+    def __init__(self, rounds=4, mask=False):
+        self.rounds, self.mask = {'first': 3, 'second': rounds}, mask
+        self.agents = []
+
+    def observation_space(self, agent):
+        parts = {'observation': spaces.Box(-1, 1, (2,), np.float32)}
+        return spaces.Dict(parts | ({'action_mask': spaces.MultiBinary(2)} if self.mask else {}))
+
+    def action_space(self, agent):
+        return spaces.Discrete(2)
+
+    def reset(self, seed=None, options=None):
+        random = np.random.default_rng(seed)
+        self.agents, self.steps = list(self.possible_agents), 0
+        self.told = {agent: int(random.integers(2)) for agent in self.agents}
+        return self._observations(), {agent: {} for agent in self.agents}
+
+    def step(self, actions):
+        self.steps += 1
+        ends = {agent: self.steps >= self.rounds[agent] for agent in self.agents}
+        rewards = {agent: float(ends[agent] and action == self.told[agent]) for agent, action in actions.items()}
+        infos = {agent: {} for agent in self.agents}
+        self.agents = [agent for agent in self.agents if not ends[agent]]
+        return self._observations(), rewards, ends, dict.fromkeys(ends, False), infos
+
+    def _observations(self):
+        result = {}
+        for agent in self.agents:
+            told = 2 * self.told[agent] - 1 if self.steps == 0 else 0
+            last = self.steps == self.rounds[agent] - 1
+            result[agent] = {'observation': np.array([told, last], np.float32)}
+            if self.mask:
+                result[agent]['action_mask'] = np.full(2, last, np.int8)
+        return result
+
+
+class Parting(Matching):
+    """Two agents that see the same must answer differently: the first 0, the second 1. Both or neither is paid."""
+
+    metadata = {'name': 'parting'}
+
+    def __init__(self, rounds=3):
+        super().__init__(mask=False, rounds=rounds)
+
+    def step(self, actions):
+        right = all(actions.get(agent, answer) == answer for answer, agent in enumerate(self.possible_agents))
+        observations, _, *rest = super().step(actions)
+        return observations, dict.fromkeys(actions, float(right)), *rest
+
+    def _draw(self):
+        self.asked = self.forbidden = dict.fromkeys(self.possible_agents, 0)
