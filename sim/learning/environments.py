@@ -48,7 +48,9 @@ def _exploration_in(worlds: Sequence[str], speckle_m2: float = 0.5, agents: Mapp
 
 def _simple_spread(**options: Any) -> ParallelEnv:
     from mpe2 import simple_spread_v3
-    return simple_spread_v3.parallel_env(**options)
+
+    from sim.learning.turns import AtOnce
+    return AtOnce(simple_spread_v3.raw_env(**options))
 
 
 ENVIRONMENTS: dict[str, Callable[..., ParallelEnv]] = {
