@@ -1,7 +1,8 @@
 """The learner on mpe2's simple_spread: what it reaches with 200,000 frames, and frames per CPU second.
 
-The peer is BenchMARL's MAPPO with the same network, batch, epochs and minibatches. It needs versions of its own, so it
-runs in an environment of its own, named by ``BENCHMARL_PYTHON``; without one its ratio is left out:
+The peer is BenchMARL's MAPPO with the same network, batch, epochs and minibatches; neither evaluates while its frames
+are counted, and both actors learn from the first batch on. It needs versions of its own, so it runs in an environment
+of its own, named by ``BENCHMARL_PYTHON``; without one its ratio is left out:
 
     python -m venv benchmarl && benchmarl/bin/pip install torch==2.13.0 benchmarl==1.5.2 pettingzoo==1.24.3 pygame
     BENCHMARL_PYTHON=benchmarl/bin/python python -m benchmarks learning
@@ -61,7 +62,7 @@ def measure() -> list[Row]:
     config = load(TrainingConfig, CONFIG)
     returns = [_trained(replace(config, seed=seed))[0] for seed in SEEDS]
     fast = replace(config, iterations=ITERATIONS, episodes=BATCH_EPISODES, side_by_side=64,
-                   actor_options={'width': WIDTH}, evaluate_every=10 * ITERATIONS, final_rate=1.0,
+                   actor_options={'width': WIDTH}, evaluation_episodes=1, warm_up=0, final_rate=1.0,
                    mappo=replace(config.mappo, epochs=EPOCHS, critic_epochs=EPOCHS, minibatches=MINIBATCHES))
     per_s = ITERATIONS * BATCH_EPISODES * FRAMES_PER_EPISODE / _trained(fast)[1]
     peer_per_s = _peer_per_s()
