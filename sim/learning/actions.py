@@ -1,6 +1,6 @@
 """Kinds of actions: what an actor's outputs mean, in numpy while playing and in torch while learning.
 
-Nothing else knows which kind it is. A new kind is one class here, and one line in ``actions_of``.
+Nothing else knows which kind it is. A new kind is one class here, and one line in ``kind_of``.
 """
 
 from abc import ABC, abstractmethod
@@ -185,7 +185,13 @@ def actions_of(environment: ParallelEnv, action_mask: str = '', sharpness: float
     """
     space, *others = (environment.action_space(agent) for agent in environment.possible_agents)
     if any(other != space for other in others):
-        raise TrainingError(f'agents must have the same actions, not {", ".join(map(str, (space, *others)))}')
+        raise TrainingError(f'agents must have the same actions, not {", ".join(map(str, (space, *others)))}; '
+                            "environment 'padded' makes them alike")
+    return kind_of(space, action_mask, sharpness)
+
+
+def kind_of(space: spaces.Space, action_mask: str = '', sharpness: float = 1.0) -> Actions:
+    """The kind of the actions of a space, see ``actions_of``."""
     if isinstance(space, spaces.Discrete):
         return Discrete(int(space.n), action_mask, sharpness, int(space.start))
     if not isinstance(space, spaces.Box):

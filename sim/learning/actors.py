@@ -119,7 +119,8 @@ def _on_a_box(actor: type[nn.Module], environment: ParallelEnv, width: int = 64)
     shape = observation_shapes(environment).get(BOX, ())
     if len(shape) != 1:
         raise TrainingError(f'a {actor.__name__} needs a flat Box as observation or as its part {BOX!r}, not '
-                            f'{environment.observation_space(environment.possible_agents[0])}')
+                            f"{environment.observation_space(environment.possible_agents[0])}; environment 'padded' "
+                            'makes flat ones')
     actions = actions_of(environment)
     head = nn.Linear(width, actions.outputs) if isinstance(actions, Discrete) else GaussianHead(width, *actions.shape)
     return actor(*shape, head, width)
@@ -195,7 +196,7 @@ def observation_shapes(environment: ParallelEnv, separate: bool = False) -> dict
     shapes, *others = (_shapes(environment.observation_space(agent)) for agent in environment.possible_agents)
     if any(other != shapes for other in others):
         raise TrainingError(f'agents must have observations of the same shapes, not {shapes}, '
-                            f'{", ".join(map(str, others))}')
+                            f"{', '.join(map(str, others))}; environment 'padded' makes them alike")
     return shapes | ({AGENT: (len(environment.possible_agents),)} if separate else {})
 
 

@@ -53,9 +53,16 @@ def _simple_spread(**options: Any) -> ParallelEnv:
     return AtOnce(simple_spread_v3.raw_env(**options))
 
 
+def _padded(environment: str, options: Mapping[str, Any] | None = None) -> ParallelEnv:
+    """``environment``, ``options``: of another environment, whose agents see or do different things."""
+    from sim.learning.padded import Padded
+    return Padded(make_environment(environment, options or {}))
+
+
 ENVIRONMENTS: dict[str, Callable[..., ParallelEnv]] = {
     'exploration': _exploration,
     'exploration_in': _exploration_in,
+    'padded': _padded,
     'simple_spread': _simple_spread,
 }
 
