@@ -230,12 +230,19 @@ class _Running:
     def _look(self, observations: Mapping[str, Any]) -> None:
         """Take in what agents see, and remember it."""
         self.seen |= observations
+        late = set(self.environment.agents).difference(self.names)
+        if late:
+            raise TrainingError(f'agents that come later cannot be learnt for: {", ".join(sorted(late))}')
         self.acting = np.array([self.names.index(agent) for agent in self.environment.agents], np.int64)
         rows = [self.seen[agent] for agent in self.names]
-        if rows and isinstance(rows[0], Mapping):
-            self.current |= {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-        else:
-            self.current[BOX] = np.array(rows, np.float32)
+        try:
+            if rows and isinstance(rows[0], Mapping):
+                self.current |= {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+            else:
+                self.current[BOX] = np.array(rows, np.float32)
+        except (KeyError, ValueError):
+            _require_spec(self.environment, observations)
+            raise
         self.rank = np.array([self.infos.get(agent, {}).get('own_rank', place)
                               for place, agent in enumerate(self.names)], np.int64)
         if self.record:

@@ -141,6 +141,12 @@ class Broken(Matching):
             rewards['second'] = np.nan
         if self.what == 'observation' and self.steps == 3:
             observations['second']['observation'][1] = np.inf
+        if self.what == 'late shape' and self.steps == 2:
+            observations['second']['observation'] = np.zeros(5, np.float32)
+        if self.what == 'late name' and self.steps == 2:
+            observations['second']['smell'] = observations['second'].pop('observation')
+        if self.what == 'agent' and self.steps == 2:
+            self.agents.append('third')
         return observations, rewards, *rest
 
 

@@ -14,7 +14,9 @@ from tests.sim.learning.test_trainer import MATCHING
 
 @pytest.mark.parametrize(('what', 'said'), [
     ('reward', 'step 1: reward is not finite'), ('observation', "step 3: observation 'observation' is not finite"),
-    ('shape', "'second'.*'observation'.*\\(5,\\).*\\(4,\\)"), ('name', "'second'.*smell.*observation")])
+    ('shape', "'second'.*'observation'.*\\(5,\\).*\\(4,\\)"), ('name', "'second'.*smell.*observation"),
+    ('late shape', "'second'.*'observation'.*\\(5,\\).*\\(4,\\)"), ('late name', "'second'.*smell.*observation"),
+    ('agent', 'agents that come later cannot be learnt for: third')])
 def test_an_environment_that_breaks_its_word_is_named(tmp_path, what, said):
     broken = replace(MATCHING, environment='tasks:Broken', environment_options={'what': what}, processes=1)
     with pytest.raises(TrainingError, match=said):
