@@ -50,8 +50,7 @@ class ExplorationConfig:
     """When a robot decides anew, and what counts as worth going to.
 
     Attributes:
-        travel_m: farthest travel before the next decision [m].
-        minimum_travel_m: least travel before a goal that is no frontier any more is given up [m].
+        travel_m: farthest travel before the next decision [m]. Shorter is quicker, and costs decisions.
         patience_s: longest time before the next decision [s].
         hold_s: time before a robot without a goal looks again [s].
         arrival_m: distance at which a goal is reached [m].
@@ -63,8 +62,7 @@ class ExplorationConfig:
         clearance_m: what paths keep between the robot's edge and walls [m].
     """
 
-    travel_m: float = 2.0
-    minimum_travel_m: float = 0.8
+    travel_m: float = 0.4
     patience_s: float = 10.0
     hold_s: float = 1.0
     arrival_m: float = 0.35
@@ -200,9 +198,7 @@ class Agent:
         goal, rules = self.goal, self.config.exploration
         if goal is None:
             return self._now_s >= self._look_again_s
-        travelled_m = self._travelled_m - goal.travelled_m
-        frontier_gone = travelled_m >= rules.minimum_travel_m and not self.world.is_frontier(*goal.cell)
-        return (frontier_gone or self._arrived or travelled_m >= rules.travel_m
+        return (self._arrived or self._travelled_m - goal.travelled_m >= rules.travel_m
                 or self._now_s - goal.stamp_s >= rules.patience_s
                 or self.navigator.advice in (Advice.REPLAN_AROUND, Advice.GIVE_UP_GOAL)
                 or not self.world.is_traversable(goal.cells))

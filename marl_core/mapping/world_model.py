@@ -108,11 +108,6 @@ class WorldModel:
         """Whether a robot may still be at every one of some planning cells. Shape: (n, 2)."""
         return bool(np.all(self.planning.traversable[cells[:, 0], cells[:, 1]]))
 
-    def is_frontier(self, row: int, col: int) -> bool:
-        """Whether something unknown lies within one planning cell of a planning cell."""
-        around = self.planning.state[max(0, row - 1):row + 2, max(0, col - 1):col + 2]
-        return bool((around == 0).any())
-
     def tile_value(self, places_m: NDArray[np.float64]) -> NDArray[np.float32]:
         """What the news of each own tile are worth to others who are at or go to some places [m; map frame].
 

@@ -56,7 +56,7 @@ def step(frame: Frame, pace: Pace, radio: Radio, air: Air, terrain: Terrain, bel
         if over:
             for robot in range(choices.size):
                 fleet.deciding[robot] = is_active(fleet, robot, now)
-        elif not note_who_decides(beliefs, fleet, pace, now):
+        elif not note_who_decides(fleet, pace, now):
             continue
         most = observe_all(frame, terrain, radio, air, beliefs, fleet, fields, scratch, survey, batch, now)
         if over or most > 0 or pace.together or np.max(fleet.left) == 0:

@@ -1,9 +1,9 @@
 """A whole exploration episode on a coarse grid, decision by decision.
 
 Semantics: point robots walk one cell edge at a time along shortest paths over what they know to be free, and look
-around after every ``step_m``. A robot decides after ``decide_every_m`` of way, when it has arrived, or when its goal is
-no frontier any more. Without conditions everybody knows everything at once, and all decide as soon as one has to. Under
-conditions each robot has its own belief, hears others over a radio and decides for itself; some die or join late.
+around after every ``step_m``. A robot decides after ``decide_every_m`` of way and when it has arrived. Without
+conditions everybody knows everything at once, and all decide as soon as one has to. Under conditions each robot has its
+own belief, hears others over a radio and decides for itself; some die or join late.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from marl_core.agent import ExplorationConfig
 from marl_core.communication.teammates import TeammatesConfig
 from marl_core.errors import SimulationError
 from marl_core.mapping.frontiers import frontier_scratch
@@ -36,7 +37,6 @@ class FastConfig:
     Attributes:
         step_m: way between two looks [m].
         decide_every_m: way after which a robot decides again [m].
-        recheck_after_m: way after which a goal that is no frontier any more asks for a decision [m].
         forget_s: teammates who were not heard for longer are not planned with [s].
         measures_hidden: whether ``hidden_m2`` is measured.
         milestones: coverage at which times are taken, ascending; the last one ends the episode.
@@ -46,8 +46,7 @@ class FastConfig:
     """
 
     step_m: float = 0.4
-    decide_every_m: float = 2.0
-    recheck_after_m: float = 0.8
+    decide_every_m: float = ExplorationConfig().travel_m
     forget_s: float = TeammatesConfig().fresh_s
     measures_hidden: bool = False
     milestones: tuple[float, ...] = (0.9, 0.95, 0.99)
@@ -149,8 +148,7 @@ class FastExploration:
             raise SimulationError(f'starts must be {self.robots} free cells (row, col) of the grid')
         config = self.config
         self._pace = Pace(config.step_m / self.grid.resolution_m, round(config.decide_every_m / config.step_m),
-                          round(config.recheck_after_m / config.step_m), self._radio.together,
-                          max(1, round(limit_m / config.step_m)))
+                          self._radio.together, max(1, round(limit_m / config.step_m)))
         headings = np.random.default_rng(seed).uniform(-np.pi, np.pi, self.robots)
         self._radio = self._radio._replace(seed=seed)
         self._air = quiet_air(self._radio, self.robots)

@@ -111,14 +111,12 @@ class Pace(NamedTuple):
     Attributes:
         step: way between two sweeps [cells].
         steps_per_decision: steps after which a robot decides again.
-        steps_before_recheck: steps after which a goal that is no frontier any more asks for a decision.
         together: all decide as soon as one has to.
         most_steps: the episode ends here.
     """
 
     step: float
     steps_per_decision: int
-    steps_before_recheck: int
     together: bool
     most_steps: int
 
@@ -289,11 +287,11 @@ def _walk(fleet: Fleet, robot: int, step: float) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def note_who_decides(beliefs: Beliefs, fleet: Fleet, pace: Pace, step: int) -> bool:
+def note_who_decides(fleet: Fleet, pace: Pace, step: int) -> bool:
     """Mark the robots that decide now. Returns whether there are any."""
     some = False
     for robot in range(fleet.cells.shape[0]):
-        fleet.deciding[robot] = is_active(fleet, robot, step) and _must_decide(beliefs, fleet, pace, robot, step)
+        fleet.deciding[robot] = is_active(fleet, robot, step) and _must_decide(fleet, pace, robot, step)
         some |= fleet.deciding[robot]
     if some and pace.together:
         for robot in range(fleet.cells.shape[0]):
@@ -302,14 +300,6 @@ def note_who_decides(beliefs: Beliefs, fleet: Fleet, pace: Pace, step: int) -> b
 
 
 @njit(cache=True, nogil=True)
-def _must_decide(beliefs: Beliefs, fleet: Fleet, pace: Pace, robot: int, step: int) -> bool:
-    if fleet.since[robot] >= pace.steps_per_decision or fleet.first_step[robot] == step:
-        return True
-    if fleet.path_lengths[robot] <= 1 and not fleet.holding[robot]:
-        return True
-    if fleet.since[robot] < pace.steps_before_recheck:
-        return False
-    row, col = fleet.goals[robot, 0], fleet.goals[robot, 1]
-    if row < 0:
-        return not pace.together  # Whoever decides alone soon looks again for something to do.
-    return not np.any(beliefs.state[fleet.belief_of[robot], row - 1:row + 2, col - 1:col + 2] == _UNKNOWN)
+def _must_decide(fleet: Fleet, pace: Pace, robot: int, step: int) -> bool:
+    arrived = fleet.path_lengths[robot] <= 1 and not fleet.holding[robot]
+    return arrived or fleet.since[robot] >= pace.steps_per_decision or fleet.first_step[robot] == step

@@ -25,13 +25,12 @@ def test_corridor_by_hand() -> None:
     assert first[Candidate.DISTANCE_M] == pytest.approx(4 * 0.4)
     assert first[Candidate.SIZE_M] == pytest.approx(2 * 0.4)
     outcome = episode.step(np.array([0]))
-    # after 0.8 m the goal has no unknown neighbour any more, so the robot decides anew
-    assert outcome.elapsed_m == pytest.approx(0.8)
-    assert outcome.elapsed_s == pytest.approx(1.6)
-    assert outcome.coverage == pytest.approx(8 / 20)
-    assert outcome.revealed_m2.tolist() == pytest.approx([2 * 0.16])
-    assert outcome.revealed_alone_m2.tolist() == pytest.approx([2 * 0.16])
-    assert episode.cells.tolist() == [[1, 3]]
+    assert outcome.elapsed_m == pytest.approx(0.4)
+    assert outcome.elapsed_s == pytest.approx(0.8)
+    assert outcome.coverage == pytest.approx(7 / 20)
+    assert outcome.revealed_m2.tolist() == pytest.approx([0.16])
+    assert outcome.revealed_alone_m2.tolist() == pytest.approx([0.16])
+    assert episode.cells.tolist() == [[1, 2]]
     episode.play_base()
     # 18, 19 and 20 of 20 cells are seen after 12, 13 and 14 cells of way
     assert episode.milestones_m.tolist() == pytest.approx([12 * 0.4, 13 * 0.4, 14 * 0.4])
@@ -57,21 +56,21 @@ def test_a_follower_is_worth_nothing() -> None:
     episode = FastExploration(corridor(40), robots=2, sensor_range_m=2.0)
     episode.reset(np.array([[1, 15], [1, 17]]))  # cells 10 to 22 are known
     outcome = episode.step(np.array([choice_of(episode, 0, 21), choice_of(episode, 1, 21)]))
-    assert outcome.revealed_m2.tolist() == pytest.approx([0.0, 2 * 0.16])
-    assert outcome.revealed_alone_m2.tolist() == pytest.approx([0.0, 2 * 0.16])
+    assert outcome.revealed_m2.tolist() == pytest.approx([0.0, 0.16])
+    assert outcome.revealed_alone_m2.tolist() == pytest.approx([0.0, 0.16])
 
 
 def test_robots_that_part_are_worth_what_each_sees() -> None:
     episode = FastExploration(corridor(40), robots=2, sensor_range_m=2.0)
     episode.reset(np.array([[1, 16], [1, 17]]))  # cells 11 to 22 are known
     outcome = episode.step(np.array([choice_of(episode, 0, 11), choice_of(episode, 1, 21)]))
-    assert outcome.revealed_alone_m2.tolist() == pytest.approx([2 * 0.16, 2 * 0.16])
+    assert outcome.revealed_alone_m2.tolist() == pytest.approx([0.16, 0.16])
 
 
 def test_what_both_see_in_one_window_is_credited_to_neither_alone() -> None:
     """Two robots abreast in a broad corridor: the shared part is what each saw beyond its own."""
     grid = CoarseGrid.from_free(np.ones((3, 40), np.bool_), 0.4, anchor=(0, 0))
-    episode = FastExploration(grid, robots=2, sensor_range_m=2.0)
+    episode = FastExploration(grid, robots=2, sensor_range_m=2.0, config=FastConfig(decide_every_m=0.8))
     episode.reset(np.array([[1, 1], [3, 1]]))
     before = episode.coverage
     outcome = episode.step(np.array([0, 0]))
@@ -125,9 +124,9 @@ def test_compiled_base_rule_plays_as_step_by_step(office: CoarseGrid) -> None:
 
 
 @pytest.mark.parametrize(('name', 'decisions', 'milestones_m', 'cells'), [
-    ('office:5', 23, (18.8, 19.6, 23.2), [[18, 38], [23, 44], [18, 36], [18, 34]]),
-    ('maze:7@28x26', 119, (93.6, 98.0, 111.6), [[63, 62], [36, 45], [60, 43], [40, 62]]),
-    ('cave:7@28x26', 32, (26.0, 28.8, 32.8), [[19, 6], [49, 46], [54, 25], [59, 50]]),
+    ('office:5', 65, (18.8, 19.6, 26.0), [[22, 43], [23, 44], [6, 47], [18, 40]]),
+    ('maze:7@28x26', 224, (76.8, 82.4, 89.6), [[26, 68], [14, 68], [51, 36], [49, 64]]),
+    ('cave:7@28x26', 75, (24.4, 27.6, 30.0), [[34, 47], [39, 11], [57, 25], [61, 56]]),
 ])
 def test_episodes_of_one_belief_that_decide_together_stay_as_they_are(
         name: str, decisions: int, milestones_m: tuple[float, ...], cells: list[list[int]]) -> None:
@@ -151,8 +150,8 @@ def test_a_reset_forgets_everything(office: CoarseGrid) -> None:
     assert episode.milestones_m.tolist() == milestones.tolist()
 
 
-def test_robots_that_hold_wait_two_metres() -> None:
-    episode = FastExploration(corridor(30), robots=1, sensor_range_m=2.0)
+def test_robots_that_hold_wait_until_the_next_decision() -> None:
+    episode = FastExploration(corridor(30), robots=1, sensor_range_m=2.0, config=FastConfig(decide_every_m=2.0))
     episode.reset()
     outcome = episode.step(np.array([HOLD]))
     assert outcome.elapsed_m == pytest.approx(2.0)
