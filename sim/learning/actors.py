@@ -42,7 +42,7 @@ class MlpActor(nn.Module):
     def __init__(self, inputs: int, head: nn.Linear, width: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(inputs, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), head)
-        _start(self.layers[::2])
+        _start(*self.layers[::2])
 
     def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
         """What ``Actions`` knows the meaning of. Shape: (B, outputs)."""
@@ -64,7 +64,7 @@ class GruActor(nn.Module):
         self.layers = nn.Sequential(nn.Linear(inputs, width), nn.Tanh())
         self.gru = nn.GRU(width, width, batch_first=True)
         self.head = head
-        _start((self.layers[0], head))
+        _start(self.layers[0], head)
 
     def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
         """Outputs, and memories behind them.
@@ -108,11 +108,11 @@ def memory_size(actor: nn.Module) -> int:
     return getattr(actor, 'memory_size', 0)
 
 
-def _start(layers: Iterable[nn.Linear]) -> None:
+def _start(*layers: nn.Linear) -> None:
     for layer in layers:
         nn.init.orthogonal_(layer.weight, 2 ** 0.5)
         nn.init.zeros_(layer.bias)
-    nn.init.orthogonal_(layer.weight, 0.01)  # of the last layer: every action starts equally likely
+    nn.init.orthogonal_(layers[-1].weight, 0.01)  # every action starts equally likely
 
 
 def _on_a_box(actor: type[nn.Module], environment: ParallelEnv, width: int = 64) -> nn.Module:

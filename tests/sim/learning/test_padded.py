@@ -1,6 +1,7 @@
 """Agents that see or do different things are made alike, and learn."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,15 +9,14 @@ from gymnasium import spaces
 from pettingzoo import ParallelEnv
 from pettingzoo.test import parallel_api_test
 
+from marl_core.config import load
 from marl_core.errors import TrainingError
 from sim.learning.environments import make_environment
 from sim.learning.padded import Padded
-from sim.learning.trainer import Trainer, build_learner
-from tests.sim.learning.test_trainer import MATCHING
+from sim.learning.trainer import Trainer, TrainingConfig, build_learner
 
-LISTENING = replace(
-    MATCHING, environment='padded', separate=True, score='return', reference='', lower_is_better=False, iterations=2,
-    environment_options={'environment': 'mpe2.simple_speaker_listener_v4:parallel_env', 'options': {'max_cycles': 6}})
+CONFIG = Path(__file__).parents[3] / 'config' / 'training' / 'speaker_listener.yaml'
+LISTENING = replace(load(TrainingConfig, CONFIG), iterations=2, episodes=8, evaluation_episodes=4)
 
 
 class Unlike(ParallelEnv):
