@@ -18,7 +18,6 @@ from sim.learning.mappo import MappoConfig
 from sim.learning.players import Processes
 from sim.learning.rollout import Player, Ticket
 from sim.learning.trainer import Trainer, build_learner, load_actor, source_of
-from tests.sim.learning.test_players import assert_same
 from tests.sim.learning.test_trainer import MATCHING, _same
 
 PLAIN = replace(MATCHING, action_mask='', reference='', score='return', lower_is_better=False)
@@ -131,16 +130,6 @@ def test_a_memory_is_an_agents_own_and_begins_anew_with_each_episode():
             alone, = players.play(weights, [ticket])
             np.testing.assert_array_equal(alone.actions, together[number].actions)
             np.testing.assert_allclose(alone.log_probabilities, together[number].log_probabilities, atol=1e-6)
-
-
-def test_processes_play_what_one_plays():
-    weights = build_learner(ALL[-1]).actor.state_dict()
-    tickets = [Ticket(seed, seed) for seed in range(4)]
-    source = source_of(ALL[-1])
-    with Processes(source, 1) as one, Processes(replace(source, side_by_side=2), 2) as two:
-        for a, b in zip(one.play(weights, tickets), two.play(weights, tickets), strict=True):
-            np.testing.assert_allclose(a.actions, b.actions, atol=1e-5)
-        assert_same(two.play(weights, tickets), two.play(weights, tickets))
 
 
 def test_agents_with_weights_of_their_own_are_told_apart():
