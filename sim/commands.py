@@ -14,8 +14,7 @@ from matplotlib import animation, pyplot
 from tqdm import tqdm
 
 from marl_core.config import changed, from_mapping, load, read_yaml
-from marl_core.errors import ConfigError, TrainingError
-from models.network import CandidateNetwork
+from marl_core.errors import ConfigError
 from models.scorer import Scorer
 from sim.evaluation.ablation import AblationConfig, Study
 from sim.evaluation.cases import given_maps, load_evaluation, policy_at
@@ -119,9 +118,6 @@ def export(options: argparse.Namespace) -> int:
     """Export a checkpoint and write the model card."""
     checkpoint = policy_at(str(options.checkpoint))
     actor, config, content = load_actor(checkpoint)
-    if not isinstance(actor, CandidateNetwork):
-        raise TrainingError(f'{options.checkpoint}: only what chooses among candidates reaches robots, '
-                            f'not {config.actor!r}')
     identity = identity_of(checkpoint)
     judged = exporting.judgement(options.evaluation, identity) if options.evaluation else None
     entry = exporting.export(actor, options.output, {

@@ -26,6 +26,7 @@ class CaseSet:
         maps: name of the maps given on the command line (``--maps NAME=GLOB``), each from several starts; '' draws
             worlds as the task says.
         task: overrides of ExplorationTask.
+        grid: overrides of FastConfig, how points on a grid look and decide.
         agents: overrides of AgentHostConfig: whole agents play instead of points on a grid; None: points.
         oracle: also plan with the map known (points only).
         against_set: name of a set of the same worlds and starts (same robots and maps, and the same task but for its
@@ -36,6 +37,7 @@ class CaseSet:
     episodes: int
     maps: str = ''
     task: Mapping[str, Any] = field(default_factory=dict)
+    grid: Mapping[str, Any] = field(default_factory=dict)
     agents: Mapping[str, Any] | None = None
     oracle: bool = False
     against_set: str = ''
@@ -45,6 +47,8 @@ class CaseSet:
             raise ValueError(f'episodes and robots must be at least 1, got {self.episodes} and {self.robots}')
         if self.oracle and self.agents is not None:
             raise ValueError('a plan with the map known is made for points on a grid: oracle excludes agents')
+        if self.grid and self.agents is not None:
+            raise ValueError('grid is about points on a grid: it excludes agents')
 
     @property
     def worlds(self) -> str:
@@ -145,6 +149,8 @@ def source_of(case: CaseSet, maps: Mapping[str, Sequence[str]]) -> Source:
         ConfigError: the set needs maps that were not given.
     """
     options: dict[str, Any] = {'robots': case.robots, 'task': dict(case.task)}
+    if case.grid:
+        options['grid'] = dict(case.grid)
     if case.agents is not None:
         options['agents'] = dict(case.agents)
     if case.maps:

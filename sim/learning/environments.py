@@ -29,7 +29,7 @@ def _host(agents: Mapping[str, Any] | None, grid: Mapping[str, Any] | None = Non
 
 
 def _exploration_in(worlds: Sequence[str], speckle_m2: float = 0.5, agents: Mapping[str, Any] | None = None,
-                    **options: Any) -> ParallelEnv:
+                    grid: Mapping[str, Any] | None = None, **options: Any) -> ParallelEnv:
     """Exploration of given worlds, see ``load_world``; the seed picks the world and, in a map, the start."""
     from sim.env import ExplorationEnv
     from sim.worlds import load_world
@@ -43,7 +43,7 @@ def _exploration_in(worlds: Sequence[str], speckle_m2: float = 0.5, agents: Mapp
             episode = self.task.episode(world, drawn.robots, drawn.sensor_range_m, seed or 0)
             return super().reset(seed=seed, options={**(options or {}), 'episode': episode})
 
-    return ExplorationIn(**options, host=_host(agents))
+    return ExplorationIn(**options, host=_host(agents, grid))
 
 
 def _simple_spread(**options: Any) -> ParallelEnv:

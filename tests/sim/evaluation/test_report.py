@@ -177,6 +177,7 @@ def test_other_sets_and_models_are_not_mixed_in(folder, tmp_path, change):
     ('sets: {a: {robots: 0, episodes: 1}}', 'at least 1'), ('{judged: who, sets: {a: {robots: 2, episodes: 1}}}',
                                                             'who.*does not play'),
     ('sets: {a: {robots: 1, episodes: 1, oracle: true, agents: {}}}', 'oracle excludes agents'),
+    ('sets: {a: {robots: 1, episodes: 1, grid: {step_m: 0.2}, agents: {}}}', 'it excludes agents'),
     ('sets: {a: {robots: 1, episodes: 1, task: {colour: 1}}}', 'sets: a: task: unknown key .colour.'),
     ('sets: {a: {robots: 1, episodes: 1, task: {hardships: {colour: 1}}}}', 'hardships: unknown key .colour.'),
     ('sets: {a: {robots: 1, episodes: 1, against_set: b}}', "against_set 'b' must name another set"),
