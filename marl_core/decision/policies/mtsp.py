@@ -6,13 +6,19 @@ from numpy.typing import NDArray
 
 from marl_core.decision.observation import Observation
 from marl_core.decision.policies.nearest import Nearest
+from marl_core.specs import Candidate
+
+COMMITMENT = 0.1
+"""A tour that begins where the robot already goes may be so much longer than the best one. Without it, tours of like
+length in opposite directions make a robot turn round at every decision, for ever."""
 
 
 class MultipleTravellingSalesmen:
     """Short tours for all robots by insertion and 2-opt; goes to the first stop of its own.
 
     Candidates are inserted one by one where the grown tour is shortest, which keeps the longest tour (the
-    makespan) short; then each tour is untangled. A robot without a stop goes to its nearest candidate.
+    makespan) short; then each tour is untangled. A robot keeps its goal while a tour that begins there is hardly longer
+    (``COMMITMENT``), and goes to its nearest candidate if there is no stop for it.
     """
 
     name = 'mtsp'
@@ -25,9 +31,27 @@ class MultipleTravellingSalesmen:
             between_m = observation.candidate_distances_m[np.ix_(places, places)]
             tours, stops = plan_tours(starts_m, between_m)
             own = order.index(0)
-            if stops[own]:
-                return int(places[tours[own, 0]])
+            tour = tours[own, :stops[own]]
+            if tour.size:
+                at = np.flatnonzero(observation.candidates[places[tour], Candidate.IS_GOAL])
+                return int(places[_committed(tour, int(at[0]), starts_m[own], between_m) if at.size else tour[0]])
         return Nearest().choose(observation)
+
+
+def _committed(tour: NDArray[np.int32], place: int, start_m: NDArray[np.float32],
+               between_m: NDArray[np.float32]) -> int:
+    """First stop of a tour, or its stop number ``place`` if a tour that begins there is hardly longer."""
+    goal, others = tour[place], np.delete(tour, place)
+    if not others.size:
+        return int(goal)
+    tours, _ = plan_tours(between_m[goal, others][np.newaxis], between_m[np.ix_(others, others)])
+    kept = np.concatenate(([goal], others[tours[0]]))
+    longest_m = (1.0 + COMMITMENT) * _length_m(tour, start_m, between_m)
+    return int(goal if _length_m(kept, start_m, between_m) <= longest_m else tour[0])
+
+
+def _length_m(tour: NDArray[np.int32], start_m: NDArray[np.float32], between_m: NDArray[np.float32]) -> float:
+    return float(start_m[tour[0]] + between_m[tour[:-1], tour[1:]].sum())
 
 
 @njit(cache=True, nogil=True)

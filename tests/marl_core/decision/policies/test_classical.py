@@ -115,6 +115,18 @@ def test_tour_of_one_robot_on_a_line_goes_one_way() -> None:
     assert tours[0].tolist() == [1, 2, 0]
 
 
+@pytest.mark.parametrize(('places_m', 'choice'), [
+    ([-4.0, 4.2], 1),    # 4 + 8.2 = 12.2 against 4.2 + 8.2 = 12.4 by way of the goal: hardly longer, so it is kept
+    ([-2.0, 5.0], 0),    # 2 + 7 = 9 against 5 + 7 = 12
+])
+def test_a_tour_hardly_longer_is_no_reason_to_turn_round(places_m, choice) -> None:
+    places_m = np.array(places_m, np.float32)
+    seen = situation(np.abs(places_m)[None], between_m=np.abs(places_m[:, None] - places_m))
+    assert make_policy('mtsp').choose(seen) == 0
+    seen.candidates[1, Candidate.IS_GOAL] = 1.0
+    assert make_policy('mtsp').choose(seen) == choice
+
+
 def test_tour_untangles_what_insertion_crossed() -> None:
     generator = np.random.default_rng(0)
     for _ in range(20):
