@@ -222,26 +222,14 @@ def fill_observation(
         team_ages_s: time since heard [s]. Shape: (T,).
         team_costs: geodesic cost of each robot to each candidate. Shape: (T, K).
         own_rank: number of teammates whose names come before the robot's own.
-        candidates: written, see ``specs.OBSERVATION`` for this and the rest; any size from K and T up.
-        candidate_mask: written.
-        candidate_distances_m: written.
-        team: written.
-        team_mask: written.
-        team_distances_m: written.
-        base_logits: written.
+        candidates, candidate_mask, candidate_distances_m, team, team_mask, team_distances_m, base_logits: written,
+            see ``specs.OBSERVATION``; any size from K and T up.
     """
     count, robots = cells.shape[0], team_poses.shape[0]
     x_m, y_m = team_poses[0, 0], team_poses[0, 1]
     ahead, left = cos(team_poses[0, 2]), sin(team_poses[0, 2])
     _fill_team(team_poses, team_goals_m, team_to_go_m, team_ages_s, team, team_mask)
-    metres_per_cost = resolution_m / COST_PER_CELL
-    for robot in range(team_distances_m.shape[0]):
-        for k in range(team_distances_m.shape[1]):
-            if robot < robots and k < count:
-                cost = team_costs[robot, k]
-                team_distances_m[robot, k] = FAR_M if cost >= UNREACHED else min(FAR_M, cost * metres_per_cost)
-            else:
-                team_distances_m[robot, k] = 0.0
+    _fill_team_distances(team_costs, resolution_m / COST_PER_CELL, team_distances_m)
     candidates[:] = 0.0
     for k in range(candidates.shape[0]):
         candidate_mask[k] = k < count
@@ -254,7 +242,7 @@ def fill_observation(
         candidates[k, _SIZE] = sizes[k] * resolution_m
         candidates[k, _GAIN] = gains_m2[k]
         candidates[k, _RATIO] = unknown_ratios[k]
-        _compare_with_teammates(team_distances_m, robots, own_rank, k, candidates)
+    _compare_with_teammates(team_distances_m, robots, own_rank, count, candidates)
     _fill_candidate_distances(cells, count, robots, resolution_m, team_distances_m, candidate_distances_m, candidates)
     _mark_goal(team_goals_m[0, 0] - origin_x_m, team_goals_m[0, 1] - origin_y_m, cells, resolution_m,
                GOAL_KEPT_RANGES * sensor_range_m, candidates)
@@ -285,18 +273,34 @@ def _fill_team(team_poses: NDArray[np.float64], team_goals_m: NDArray[np.float64
 
 
 @njit(cache=True, nogil=True)
-def _compare_with_teammates(team_distances_m: NDArray[np.float32], robots: int, own_rank: int, k: int,
+def _fill_team_distances(team_costs: NDArray[np.int32], metres_per_cost: float,
+                         team_distances_m: NDArray[np.float32]) -> None:
+    """Costs as metres, FAR_M where there is no way, 0 in padding. Shapes: (T, K), and at least that."""
+    robots, count = team_costs.shape
+    for robot in range(team_distances_m.shape[0]):
+        for k in range(team_distances_m.shape[1]):
+            if robot < robots and k < count:
+                cost = team_costs[robot, k]
+                team_distances_m[robot, k] = FAR_M if cost >= UNREACHED else min(FAR_M, cost * metres_per_cost)
+            else:
+                team_distances_m[robot, k] = 0.0
+
+
+@njit(cache=True, nogil=True)
+def _compare_with_teammates(team_distances_m: NDArray[np.float32], robots: int, own_rank: int, count: int,
                             candidates: NDArray[np.float32]) -> None:
-    own_m = team_distances_m[0, k]
-    nearest_m, nearer = np.float32(FAR_M), 0
-    for robot in range(1, robots):
-        distance_m = team_distances_m[robot, k]
-        nearest_m = min(nearest_m, distance_m)
-        if distance_m < own_m or (distance_m == own_m and robot <= own_rank):
-            nearer += 1
-    candidates[k, _DISTANCE] = own_m
-    candidates[k, _NEAREST] = nearest_m
-    candidates[k, _NEARER] = nearer
+    """Write how far each candidate is from the robot itself and, in comparison, from its teammates."""
+    for k in range(count):
+        own_m = team_distances_m[0, k]
+        nearest_m, nearer = np.float32(FAR_M), 0
+        for robot in range(1, robots):
+            distance_m = team_distances_m[robot, k]
+            nearest_m = min(nearest_m, distance_m)
+            if distance_m < own_m or (distance_m == own_m and robot <= own_rank):
+                nearer += 1
+        candidates[k, _DISTANCE] = own_m
+        candidates[k, _NEAREST] = nearest_m
+        candidates[k, _NEARER] = nearer
 
 
 @njit(cache=True, nogil=True)

@@ -84,7 +84,7 @@ def fill_distance_field(traversable: NDArray[np.uint8], row: int, col: int, cost
     Returns:
         Number of reached cells.
     """
-    # one function, unrolled, unsigned indices: helpers that take arrays cost 20 times the work itself
+    # one function, unsigned indices: helpers that take arrays cost 20 times the work itself
     passable, flat = traversable.reshape(-1), cost.reshape(-1)
     one, width, last_row = np.uint64(1), np.uint64(cost.shape[1]), np.uint64((cost.shape[0] - 1) * cost.shape[1])
     narrow_width, last_col = np.uint32(cost.shape[1]), np.uint32(cost.shape[1] - 1)
@@ -111,30 +111,16 @@ def fill_distance_field(traversable: NDArray[np.uint8], row: int, col: int, cost
             north = cell < last_row and passable[cell + width] != 0
             west = here_col != 0 and passable[cell - one] != 0
             east = here_col != last_col and passable[cell + one] != 0
-            if south and flat[cell - width] > by_straight:
-                flat[cell - width], straight[straights] = by_straight, cell - width
-                straights += 1
-            if north and flat[cell + width] > by_straight:
-                flat[cell + width], straight[straights] = by_straight, cell + width
-                straights += 1
-            if west and flat[cell - one] > by_straight:
-                flat[cell - one], straight[straights] = by_straight, cell - one
-                straights += 1
-            if east and flat[cell + one] > by_straight:
-                flat[cell + one], straight[straights] = by_straight, cell + one
-                straights += 1
-            if south and west and flat[cell - width - one] > by_diagonal and passable[cell - width - one] != 0:
-                flat[cell - width - one], diagonal[diagonals] = by_diagonal, cell - width - one
-                diagonals += 1
-            if south and east and flat[cell - width + one] > by_diagonal and passable[cell - width + one] != 0:
-                flat[cell - width + one], diagonal[diagonals] = by_diagonal, cell - width + one
-                diagonals += 1
-            if north and west and flat[cell + width - one] > by_diagonal and passable[cell + width - one] != 0:
-                flat[cell + width - one], diagonal[diagonals] = by_diagonal, cell + width - one
-                diagonals += 1
-            if north and east and flat[cell + width + one] > by_diagonal and passable[cell + width + one] != 0:
-                flat[cell + width + one], diagonal[diagonals] = by_diagonal, cell + width + one
-                diagonals += 1
+            for is_open, beside in ((south, cell - width), (north, cell + width),
+                                    (west, cell - one), (east, cell + one)):
+                if is_open and flat[beside] > by_straight:
+                    flat[beside], straight[straights] = by_straight, beside
+                    straights += 1
+            for is_open, beside in ((south and west, cell - width - one), (south and east, cell - width + one),
+                                    (north and west, cell + width - one), (north and east, cell + width + one)):
+                if is_open and flat[beside] > by_diagonal and passable[beside] != 0:
+                    flat[beside], diagonal[diagonals] = by_diagonal, beside
+                    diagonals += 1
         length[(distance + STRAIGHT) & 7], length[(distance + DIAGONAL) & 7] = straights, diagonals
         length[distance & 7] = 0
         distance += 1
