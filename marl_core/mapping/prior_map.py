@@ -17,6 +17,7 @@ from marl_core.mapping.bounds import TILE, MapBounds
 from marl_core.mapping.codec import TileBatch, encode
 from marl_core.mapping.map_server import GridImage, read_map, require_free_space
 from marl_core.mapping.replica import Replica
+from marl_core.mapping.tile_numbers import signed_of
 from marl_core.mapping.votes import TILE_CELLS
 from marl_core.types import FREE, OCCUPIED, UNKNOWN, LayerId, MapFeatures, VersionRange
 
@@ -75,9 +76,7 @@ def join_prior(replica: Replica, path: str | Path, name: str) -> PriorMap:
 def _message(layer: LayerId, bounds: MapBounds, indices: NDArray[np.intp], first: int,
              classes: NDArray[np.int8], codec: str) -> MapFeatures:
     versions = VersionRange(first, first + indices.size - 1)
-    ty, tx = np.divmod(indices, bounds.tiles_x)
-    tiles = np.stack((ty - bounds.tiles_y // 2, tx - bounds.tiles_x // 2), axis=1).astype(np.int32)
-    batch = TileBatch(tiles, np.arange(versions.first, versions.last + 1), classes)
+    batch = TileBatch(signed_of(indices, bounds), np.arange(versions.first, versions.last + 1), classes)
     return MapFeatures(layer.robot, 0.0, layer, versions, bounds.resolution_m, codec, encode(batch, versions, codec))
 
 

@@ -19,6 +19,7 @@ from marl_core.mapping.bases import Bases
 from marl_core.mapping.bounds import MapBounds, MapConfig
 from marl_core.mapping.codec import CODECS, GRADED, MAX_LEANS_ON, MAX_VERSION, DecodeLimits, TileBatch, decode, encode
 from marl_core.mapping.layers import Layer, OwnLayer, Urgency
+from marl_core.mapping.tile_numbers import flat_of, flat_of_signed, signed_cell_at, signed_of
 from marl_core.mapping.votes import FULL_WEIGHT, MAX_LAYERS, Votes
 from marl_core.types import LayerDigest, LayerId, MapDigest, MapFeatures, VersionRange
 from marl_core.versions import Ranges, above, covers, from_versions, intersect, normalized, subtract, union
@@ -179,7 +180,7 @@ class Replica:
         if classes.shape != self.bounds.shape or classes.dtype != np.int8 or not classes.flags.c_contiguous:
             raise MapError(f'classes must be C-contiguous int8 {self.bounds.shape}, '
                            f'got {classes.dtype} {classes.shape}')
-        indices = self._flat(tiles)
+        indices = flat_of(tiles, self.bounds)
         if indices is None:
             raise MapError(f'a tile is outside the map of {self.bounds.tiles_shape} tiles')
         differs = np.empty(indices.size, np.uint8)
@@ -217,12 +218,12 @@ class Replica:
         start = own.issued + 1
         held_to = own.issued if bases is None else _held_to(bases)
         built_on = Bases(own, self.bounds, min(held_to, own.issued), start)
-        origin = None if seen_from is None else self._signed_cell(*seen_from)
+        origin = None if seen_from is None else signed_cell_at(*seen_from, self.bounds)
 
         def message(count: int) -> MapFeatures:
             indices = np.sort(ranked[:count])
             versions = VersionRange(start, own.issued + count)
-            batch = TileBatch(self._signed(indices), np.arange(start, start + count), own.live[indices])
+            batch = TileBatch(signed_of(indices, self.bounds), np.arange(start, start + count), own.live[indices])
             return self._message(layer, versions, batch, now, built_on, origin)
 
         fitting = self._largest(message, ranked.size, budget_bytes)
@@ -260,8 +261,8 @@ class Replica:
             first = wanted.first if count == descending.size else int(held.versions[descending[count]]) + 1
             versions = VersionRange(first, wanted.last)
             complete = count == versions.last - versions.first + 1
-            batch = TileBatch(self._signed(indices), held.versions[indices].astype(np.int64), held.tiles[indices],
-                              () if complete else above(held.known, versions.last))
+            batch = TileBatch(signed_of(indices, self.bounds), held.versions[indices].astype(np.int64),
+                              held.tiles[indices], () if complete else above(held.known, versions.last))
             return self._message(layer, versions, batch, now)
 
         return self._largest(message, descending.size, budget_bytes)
@@ -284,8 +285,7 @@ class Replica:
             if error.reason == 'missing-base' and layer is not None and covers(layer.known, (message.versions,)):
                 return 0  # It came again, after what it builds on was replaced, if only by itself.
             raise
-        half = np.array((self.bounds.tiles_y // 2, self.bounds.tiles_x // 2), np.int32)
-        indices = self._flat(batch.tiles + half)
+        indices = flat_of_signed(batch.tiles, self.bounds)
         if indices is None:
             raise MessageError('outside-bounds', f'a tile lies outside the map of {self.bounds.tiles_shape} tiles')
         if message.layer == self.own:
@@ -387,27 +387,6 @@ class Replica:
         if layer is None or not covers(layer.known, (VersionRange(1, last),)):
             raise MessageError('missing-base', f'not all versions up to {last} are known')
         return Bases(layer, self.bounds, last, first)
-
-    def _flat(self, tiles: NDArray[np.int32]) -> NDArray[np.int32] | None:
-        """Flat indices of array tiles (ty, tx), or None if one is outside."""
-        ty, tx = tiles[:, 0], tiles[:, 1]
-        inside = (ty >= 0) & (ty < self.bounds.tiles_y) & (tx >= 0) & (tx < self.bounds.tiles_x)
-        if not inside.all():
-            return None
-        return (ty * np.int32(self.bounds.tiles_x) + tx).astype(np.int32, copy=False)
-
-    def _signed_cell(self, x_m: float, y_m: float) -> tuple[int, int] | None:
-        """Row and column of a point, counted from the origin of the map frame; None if it is no point of the map."""
-        if not (isfinite(x_m) and isfinite(y_m)):
-            return None
-        row, col = self.bounds.cell_of(x_m, y_m)
-        rows, cols = self.bounds.shape
-        return (row - rows // 2, col - cols // 2) if self.bounds.contains(row, col) else None
-
-    def _signed(self, indices: NDArray[np.intp]) -> NDArray[np.int32]:
-        """Signed tile coordinates of flat indices. Shape: (N, 2)."""
-        ty, tx = np.divmod(indices, self.bounds.tiles_x)
-        return np.stack((ty - self.bounds.tiles_y // 2, tx - self.bounds.tiles_x // 2), axis=1).astype(np.int32)
 
 
 def _held_to(held: Ranges) -> int:
