@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from functools import wraps
 from math import inf, isfinite
@@ -38,7 +38,7 @@ from marl_core.communication.authentication import MODES
 from marl_core.config import load
 from marl_core.decision.policies import POLICIES, FallbackPolicy, make_policy
 from marl_core.errors import ConfigError, MarlError, MessageError
-from marl_core.trace import TraceStep, TraceWriter
+from marl_core.trace import TraceStep
 from marl_core.types import STOP, LaserScan, Packet, Pose, Readings, RobotModel, Twist
 from marl_nodes import conversions, qos
 from marl_nodes.diagnostics import ERROR, IMPERSONATED, OK, WARN, Diagnostics, Drops, Durations, ReplicaHealth
@@ -48,6 +48,7 @@ from marl_nodes.odometry import CLOCK_RESTART_S, OdometryTrack
 from marl_nodes.parameters import declare, parameter, read
 from marl_nodes.plausibility import require_plausible_odometry, require_plausible_scan
 from marl_nodes.running import run
+from marl_nodes.tick_record import TickRecord
 from marl_nodes.transforms import MapToOdometry
 from marl_nodes.trust_service import obey
 
@@ -121,7 +122,6 @@ class RobotNode(LifecycleNode):
         self.drops, self.tick_durations = Drops(), Durations()
         self._refusal: MarlError | None = None
         self._epoch = 0
-        self._trace: TraceWriter | None = None
         self._life, self._drive = ExitStack(), ExitStack()  # What cleanup and deactivate undo.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._diagnostics, self._health = Diagnostics(self, self.name), ReplicaHealth()
@@ -152,12 +152,13 @@ class RobotNode(LifecycleNode):
         self.parameters = given = read(self, RobotParameters)
         try:
             agent = self._make_agent()
-            self._open_trace(given.trace_path)
+            self._record = TickRecord(self, given.trace_path)
         except MarlError as error:
             self._refusal = error
             if not given.autostart:  # Otherwise the process ends with this error.
                 self.get_logger().error(str(error))
             return TransitionCallbackReturn.FAILURE
+        self._life.callback(self._record.close)
         self.agent, self._refusal, self._epoch = agent, None, agent.epoch
         self.drops, self.tick_durations = Drops(), Durations()
         self.track = OdometryTrack(Pose(*given.initial_pose))
@@ -250,28 +251,6 @@ class RobotNode(LifecycleNode):
     def _on_set_trust(self, request: SetTrust.Request, response: SetTrust.Response) -> SetTrust.Response:
         return obey(self.agent.trust, self.agent.world.replica, request, response)
 
-    # -- the trace ----------------------------------------------------------------------------------------------
-
-    def _open_trace(self, path: str) -> None:
-        if path:
-            self._trace = TraceWriter(path)
-            self._life.callback(self._close_trace)
-
-    def _close_trace(self) -> None:
-        trace, self._trace = self._trace, None
-        if trace is not None:
-            with suppress(OSError):  # What a full disk did not take was logged when it was written.
-                trace.close()
-
-    def _note(self, step: TraceStep) -> None:
-        if self._trace is None:
-            return
-        try:
-            self._trace.write(step.readings, step.inbox, step.now_s, step.command)
-        except OSError as error:  # A full disk ends the record, not the drive.
-            self.get_logger().error(f'{self.parameters.trace_path}: the trace ends here ({error.strerror})')
-            self._close_trace()
-
     # -- what arrives -------------------------------------------------------------------------------------------
 
     def _hear(self, packet: Packet) -> None:
@@ -359,7 +338,7 @@ class RobotNode(LifecycleNode):
         self._command(command)
         self._fleet.send(outbox)
         self._tell_operators(outbox)
-        self._note(TraceStep(readings, inbox, scan.stamp_s, command))
+        self._record.add(TraceStep(readings, inbox, scan.stamp_s, command))
         self._transforms.publish(scan.stamp_s, self._frames.get('odom', ''), self.track.odometry_in_map)
         self.tick_durations.add(time.monotonic() - self._ticked_s)
 

@@ -84,7 +84,7 @@ def test_every_life_leaves_behind_what_it_found(make_node, tmp_path):
     assert seen[0] == seen[1] == seen[2]
     assert seen[0][0] == seen[0][-1]
     assert seen[0][1] == seen[0][3]
-    assert node._trace is None
+    assert not node._record.is_open
 
 
 def test_every_life_has_an_epoch_of_its_own(make_node):
@@ -161,9 +161,10 @@ def test_what_fails_halfway_leaves_nothing_and_can_be_tried_again(make_node, mon
 def test_a_full_disk_ends_the_trace_and_not_the_drive(make_node, health):
     node = make_node(trace_path='/dev/full', policy='nearest')
     assert node.trigger_configure() == node.trigger_activate() == SUCCESS
+    assert node._record.is_open
     for stamp_s in (1.0, 1.1):
         node.track.add(stamp_s, Pose(0.0, 0.0, 0.0), STOP)
         node._tick(LaserScan(stamp_s, 0.0, 0.1, 0.1, 8.0, np.ones(60, np.float32)))
-    assert node._trace is None
+    assert not node._record.is_open
     assert node.is_driving
     assert health(node)[1]['failed_ticks'] == '0'
