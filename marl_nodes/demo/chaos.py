@@ -10,8 +10,6 @@ from functools import partial
 from typing import Any
 
 from marl_coordination.srv import SetTrust
-from rclpy.client import Client
-from rclpy.task import Future
 from std_msgs.msg import String
 
 from marl_core.mapping.layers import Urgency
@@ -20,6 +18,7 @@ from marl_nodes.demo.timeline import MAP, Event, default_timeline, load_timeline
 from marl_nodes.faults import FaultState
 from marl_nodes.fleet.nodes import trust_services
 from marl_nodes.qos import LATCHED
+from marl_nodes.trust_service import tell
 
 RIGHT_F1 = 0.95
 """Walls of a map that is right agree with those of the world at least so well. Without faults it is 0.99 and more;
@@ -92,21 +91,14 @@ class Chaos(Demo):
             os.kill(pid, signal.SIGKILL)
             self._monitor.diagnostics.pop(self._name_of(label), None)  # What the dead said does not count.
         for robot in event.reinstate:
-            for judge in self._judges:
-                self._ask_to_believe(judge, robot)
+            for absent in tell(self._judges, robot, SetTrust.Request.REINSTATE, self._heed):
+                self._note(f'{absent.srv_name} is not there, and is not told to believe {robot}')
         if not event.changes_nothing:
             self._publish(event.after(self._state))
 
-    def _ask_to_believe(self, judge: Client, robot: str) -> None:
-        if not judge.service_is_ready():
-            self._note(f'{judge.srv_name} is not there, and is not told to believe {robot}')
-            return
-
-        def heed(answer: Future) -> None:
-            if not answer.result().success:
-                self._note(f'{judge.srv_name}: {answer.result().message}')
-
-        judge.call_async(SetTrust.Request(robot=robot, order=SetTrust.Request.REINSTATE)).add_done_callback(heed)
+    def _heed(self, judge: str, answer: SetTrust.Response) -> None:
+        if not answer.success:
+            self._note(f'{judge}: {answer.message}')
 
     def _name_of(self, label: str) -> str:
         return self._fleet.map.name if label == MAP else label

@@ -19,6 +19,7 @@ from rclpy.node import Node
 from marl_nodes.fleet.processes import WITHOUT_LOG_FILE
 from marl_nodes.map_view import areas_m2
 from marl_nodes.monitor import Monitor
+from marl_nodes.trust_service import tell
 
 PARAMETERS = {'robot_node': 'RobotParameters', 'map_node': 'MapParameters', 'sim_node': 'SimulationParameters'}
 SHOW_UP_S = 1.5
@@ -75,12 +76,12 @@ def set_trust(robot: str, order: str, expected: Collection[str], timeout_s: floa
         executor = SingleThreadedExecutor(context=context)
         executor.add_node(node)
         found = _services_of(SetTrust, node, expected, timeout_s)
-        request = SetTrust.Request(robot=robot, order=order)
-        answers = {name: node.create_client(SetTrust, name).call_async(request) for name in found}
+        said: dict[str, SetTrust.Response] = {}
+        untold = [node.create_client(SetTrust, name) for name in found]
         deadline_s = time.monotonic() + timeout_s
-        while not all(answer.done() for answer in answers.values()) and time.monotonic() < deadline_s:
+        while len(said) < len(found) and time.monotonic() < deadline_s:
+            untold = tell(untold, robot, order, said.__setitem__)
             executor.spin_once(timeout_sec=0.1)
-        said = {name: answer.result() for name, answer in answers.items() if answer.done()}
         silent = sorted({*expected, *found} - said.keys())
         refused = [(name, answer) for name, answer in said.items() if not answer.success]
         obeyed = len(said) - len(refused)
