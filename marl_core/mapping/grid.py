@@ -48,7 +48,7 @@ class OccupancyMap:
         self._levels = np.array((*self._evidence, config.occupied_at, config.free_at, self._entering))
         self._changed = np.zeros(bounds.tiles_shape, np.uint8)
         self._window: tuple[int, int, int, int] | None = None
-        self._beams_of: tuple[float, float, int] | None = None
+        self._form: tuple[tuple[float, float], tuple[float, float], tuple[int, ...]] | None = None
         self._cosines, self._sines = np.empty(0), np.empty(0)
         self._scratch = self._scratch_for(0)
 
@@ -131,18 +131,18 @@ class OccupancyMap:
 
     def _use_beams_of(self, scan: LaserScan) -> int:
         """Check a scan's form and prepare its beams' directions. Returns how many beams are used."""
-        form = scan.angle_min_rad, scan.angle_increment_rad, len(scan.ranges_m)
-        if form != self._beams_of:
-            limits = scan.range_min_m, scan.range_max_m
-            if scan.ranges_m.ndim != 1 or not all(map(isfinite, form)) or not all(value >= 0.0 for value in limits):
-                raise MapError(f'a scan needs finite angles, limits and one row of ranges, got angles {form[:2]}, '
-                               f'limits {limits} and ranges of shape {scan.ranges_m.shape}')
+        angles, limits = (scan.angle_min_rad, scan.angle_increment_rad), (scan.range_min_m, scan.range_max_m)
+        form = angles, limits, scan.ranges_m.shape
+        if form != self._form:
+            if scan.ranges_m.ndim != 1 or not all(map(isfinite, angles)) or not all(value >= 0.0 for value in limits):
+                raise MapError(f'a scan needs finite angles, limits of 0 or more and one row of ranges, got angles '
+                               f'{angles}, limits {limits} and ranges of shape {scan.ranges_m.shape}')
             turn = 2.0 * pi / max(abs(scan.angle_increment_rad), 1e-9)
-            beams = min(form[2], int(turn * (1.0 + 1e-9) + 0.5) or 1)
-            angles = scan.angle_min_rad + scan.angle_increment_rad * np.arange(beams)
-            self._cosines, self._sines = np.cos(angles), np.sin(angles)
+            beams = min(len(scan.ranges_m), int(turn * (1.0 + 1e-9) + 0.5) or 1)
+            angles_rad = scan.angle_min_rad + scan.angle_increment_rad * np.arange(beams)
+            self._cosines, self._sines = np.cos(angles_rad), np.sin(angles_rad)
             self._scratch = self._scratch_for(beams)
-            self._beams_of = form
+            self._form = form
         return len(self._cosines)
 
     def _scratch_for(self, beams: int) -> ScanScratch:

@@ -164,8 +164,10 @@ def test_scans_that_say_nothing_or_lie_outside_are_counted():
 
 @pytest.mark.parametrize('pose', [Pose(np.nan, 0, 0), Pose(0, np.inf, 0), Pose(0, 0, -np.inf)])
 def test_refuses_poses_that_are_not_finite(pose):
-    with pytest.raises(MapError):
-        OccupancyMap(BOUNDS, CONFIG).integrate(scan_at(POSES[0]), pose)
+    occupancy = OccupancyMap(BOUNDS, CONFIG)
+    with pytest.raises(MapError, match='finite pose'):
+        occupancy.integrate(scan_at(POSES[0]), pose)
+    assert not occupancy.log_odds.any()
 
 
 @pytest.mark.parametrize('scan', [
@@ -176,15 +178,24 @@ def test_refuses_poses_that_are_not_finite(pose):
     LaserScan(0.0, 0.0, 0.1, 0.1, 8.0, np.ones((5, 2), np.float32))])
 def test_refuses_malformed_scans(scan):
     occupancy = OccupancyMap(BOUNDS, CONFIG)
+    sound = LaserScan(0.0, 0.0, 0.1, 0.1, 8.0, np.ones(5, np.float32))
     for _ in range(2):
-        with pytest.raises(MapError):
+        with pytest.raises(MapError, match='finite angles'):
             occupancy.integrate(scan, POSES[0])
+    assert not occupancy.log_odds.any()
+    occupancy.integrate(sound, POSES[0])
+    before = occupancy.log_odds.copy()
+    with pytest.raises(MapError, match='finite angles'):
+        occupancy.integrate(scan, POSES[0])  # beams as before make it no better
+    np.testing.assert_array_equal(occupancy.log_odds, before)
 
 
 @pytest.mark.parametrize('discs', [np.ones((2, 2)), np.ones(3), np.array([[np.nan, 0, 1]])])
 def test_refuses_malformed_discs(discs):
-    with pytest.raises(MapError):
-        OccupancyMap(BOUNDS, CONFIG).integrate(scan_at(POSES[0]), POSES[0], discs)
+    occupancy = OccupancyMap(BOUNDS, CONFIG)
+    with pytest.raises(MapError, match='discs to ignore must be'):
+        occupancy.integrate(scan_at(POSES[0]), POSES[0], discs)
+    assert not occupancy.log_odds.any()
 
 
 def test_beams_beyond_a_full_turn_change_nothing():
