@@ -1,7 +1,8 @@
 """What bytes from strangers may do to each place that reads them: be refused by name, or mean something valid.
 
-Each target takes any bytes, judges what came of them and raises AssertionError if that is not allowed. Time and memory
-are judged by whoever calls (fuzz.py), for they depend on the machine.
+Each target takes any bytes, judges what came of them and raises AssertionError if that is not allowed; it returns how
+much was taken for something valid: messages, batches, tiles or layers. Time and memory are judged by whoever calls
+(fuzz.py), for they depend on the machine.
 """
 
 import io
@@ -16,7 +17,7 @@ from marl_core.communication.communicator import Communicator
 from marl_core.errors import MessageError
 from marl_core.mapping import persistence
 from marl_core.mapping.bounds import MapBounds
-from marl_core.mapping.codec import CODECS, MAX_VERSION, DecodeLimits, decode
+from marl_core.mapping.codec import CODECS, MAX_VERSION, DecodeLimits, decode, encode
 from marl_core.mapping.layers import Urgency
 from marl_core.mapping.replica import Replica, ReplicaConfig
 from marl_core.mapping.votes import TILE_CELLS
@@ -55,8 +56,9 @@ def said() -> tuple[Replica, list[MapFeatures]]:
     return one, messages
 
 
-def packets(data: bytes) -> None:
+def packets(data: bytes) -> int:
     """Whole packets as they come from the air; the checksum is made right, or nothing else would ever be reached."""
+    taken = 0
     for packet in (data, Plain().close(data[:wire.MAX_PACKET_BYTES]) if len(data) > 1 else data):
         try:
             header = wire.peek(packet)
@@ -66,46 +68,57 @@ def packets(data: bytes) -> None:
             continue
         again = wire.encode(message, header.epoch, header.sequence)
         assert again[2:] == body[2:], 'a message has two encodings'
+        taken += 1
+    return taken
 
 
-def tiles(data: bytes) -> None:
+_SHORT_RANGE = struct.Struct('<BH')
+
+
+def tiles(data: bytes) -> int:
     """What follows a packet's header: batches of tiles in every codec."""
-    first, extent, data = 1 + data[0] if data else 1, data[1] if len(data) > 1 else 0, data[2:]
-    versions = VersionRange(first, first + 16 * extent)
+    if len(data) < _SHORT_RANGE.size:
+        return 0
+    first, extent = _SHORT_RANGE.unpack_from(data)
+    versions, taken = VersionRange(first + 1, first + 1 + extent), 0
     for codec in CODECS:
         try:
-            batch = decode(data, versions, codec, LIMITS)
+            batch = decode(data[_SHORT_RANGE.size:], versions, codec, LIMITS)
         except MessageError:
             continue
         assert batch.classes.shape == (len(batch.tiles), TILE_CELLS)
-        assert not len(batch.classes) or (batch.classes.min() >= -1 and batch.classes.max() <= 1)
+        assert np.isin(batch.classes, (-1, 0, 1, 2) if CODECS[codec].graded else (-1, 0, 1)).all()
         assert (np.diff(batch.versions) > 0).all()
         assert len(np.unique(batch.tiles, axis=0)) == len(batch.tiles)
+        taken += 1
+    return taken
 
 
 _HELD = said()[1][:-1]
 _RANGE = struct.Struct('<IH')
 
 
-def joins(data: bytes) -> None:
+def joins(data: bytes) -> int:
     """Features of a layer of which some is held, so that bases are found; a map must stay what its layers say."""
     replica = empty()
     for message in _HELD:
         replica.join(message)
     if len(data) < _RANGE.size + 1:
-        return
+        return 0
     first, extent = _RANGE.unpack_from(data)
     held = replica.layers[_HELD[0].layer].known[-1].last
     first = 1 + (held + first - 2**31 if first >= 2**31 else first) % MAX_VERSION
     versions = VersionRange(first, min(first + extent, MAX_VERSION))
     codec = wire.CODEC_NAMES[data[_RANGE.size] % len(wire.CODEC_NAMES)]
     layer = _HELD[0].layer if data[_RANGE.size] < 192 else LayerId('eve', EPOCH)
-    before = replica.state_hash(), replica.fused.copy()
+    before, taken = (replica.state_hash(), replica.fused.copy()), 0
     try:
-        replica.join(MapFeatures('eve', STAMP_S, layer, versions, BOUNDS.resolution_m, codec, data[_RANGE.size + 1:]))
+        taken = replica.join(MapFeatures('eve', STAMP_S, layer, versions, BOUNDS.resolution_m, codec,
+                                         data[_RANGE.size + 1:]))
     except MessageError:
         assert replica.state_hash() == before[0] and (replica.fused == before[1]).all(), 'refused, yet it left a trace'
     check_map(replica)
+    return taken
 
 
 def check_map(replica: Replica) -> None:
@@ -120,7 +133,7 @@ def check_map(replica: Replica) -> None:
     assert replica.known_cells == np.count_nonzero(raster)
 
 
-def links(data: bytes) -> None:
+def links(data: bytes) -> int:
     """A whole participant: a few packets, cut by two bytes of length each, with right checksums."""
     replica, link = empty(), Communicator('map', 1)
     stream, heard = io.BytesIO(data), []
@@ -133,11 +146,12 @@ def links(data: bytes) -> None:
     check_map(replica)
     for packet in link.send(None, replica, 3.0):
         wire.decode(unchecked(packet), wire.peek(packet))
+    return sum(sender.packets for sender in link.traffic.values())
 
 
-def files(data: bytes, folder: Path = Path('/dev/shm')) -> None:
+def files(data: bytes, folder: Path = Path('/dev/shm')) -> int:
     """A file of a saved map; frames are made right, or nothing behind the first checksum would ever be reached."""
-    path = folder / f'marl-fuzz-{id(files):x}.map'
+    path, taken = folder / f'marl-fuzz-{id(files):x}.map', 0
     for content in (data, persistence.MAGIC + _framed(data)):
         path.write_bytes(content)
         replica = empty()
@@ -145,6 +159,8 @@ def files(data: bytes, folder: Path = Path('/dev/shm')) -> None:
         path.unlink()
         assert recovered.complete or recovered.problems
         check_map(replica)
+        taken += len(replica.layers)
+    return taken
 
 
 def _framed(data: bytes) -> bytes:
@@ -164,7 +180,10 @@ def seeds(target: str) -> list[bytes]:
     if target == 'packets':
         return spoken
     if target == 'tiles':
-        return [bytes((message.versions.first - 1, 0)) + message.data for message in messages]
+        plain = decode(messages[0].data, messages[0].versions, messages[0].codec, LIMITS)
+        written = [(messages[0].versions, encode(plain, messages[0].versions, codec)) for codec in CODECS]
+        return [_SHORT_RANGE.pack(versions.first - 1, versions.last - versions.first) + data
+                for versions, data in (*((message.versions, message.data) for message in messages), *written)]
     if target == 'joins':
         return [_RANGE.pack(message.versions.first - 1, message.versions.last - message.versions.first) + b'\x02'
                 + message.data for message in messages]

@@ -5,7 +5,7 @@ import pytest
 
 from marl_core.communication.teammates import Teammates, TeammatesConfig
 from marl_core.errors import MessageError
-from marl_core.types import Pose, RobotStatus, Twist
+from marl_core.types import LayerId, Pose, RobotStatus, Twist
 
 BOB = RobotStatus('bob', 1, 10.0, Pose(1.0, 2.0, 0.5), Twist(0.1, 0.0))
 
@@ -34,6 +34,15 @@ def test_silence_makes_stale_and_then_forgotten():
     assert teammates.fresh(15.1) == []
     assert len(teammates.known(70.0)) == 1
     assert teammates.known(70.1) == []
+
+
+def test_what_was_issued_is_known_of_the_life_that_spoke_of_late():
+    teammates = Teammates('ada', TeammatesConfig(fresh_s=5.0))
+    teammates.hear(replace(BOB, issued=42), 10.0)
+    assert teammates.issued(LayerId('bob', 1), 15.0) == 42
+    assert teammates.issued(LayerId('bob', 1), 15.1) is None
+    assert teammates.issued(LayerId('bob', 2), 10.0) is None
+    assert teammates.issued(LayerId('abe', 1), 10.0) is None
 
 
 @pytest.mark.parametrize(('changes', 'reason'), [

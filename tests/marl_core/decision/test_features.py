@@ -202,7 +202,11 @@ def test_observations_keep_the_specs(seed, candidates, robots) -> None:
 
 
 def test_far_goals_and_ways_stay_within_the_specs() -> None:
-    check_observation(view(costs=((10**6,),), goals=((0.0, 0.0),), team_to_go_m=np.array([inf])))
+    seen = view(costs=((10**6,),), goals=((0.0, 0.0),), team_to_go_m=np.array([inf]))
+    check_observation(seen)
+    assert seen.team_distances_m[0, 0] == seen.candidates[0, Candidate.DISTANCE_M] == FAR_M
+    assert seen.team[0, Team.DISTANCE_TO_GO_M] == FAR_M
+    assert seen.team[0, Team.HAS_GOAL] == 1.0
 
 
 def test_shapes_that_do_not_fit_are_named() -> None:

@@ -37,10 +37,10 @@ def test_centres_lie_in_their_cells():
 @pytest.mark.parametrize('values', [{'planning_resolution_m': 0.15}, {'resolution_m': 0.0}, {'hit': 0},
                                     {'miss': 1}, {'maximum': 200}, {'width_m': float('nan')}, {'cell_m': 1.0}])
 def test_configuration_that_cannot_be_is_refused(values):
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=next(iter(values))):
         from_mapping(MapConfig, values)
 
 
 def test_point_that_is_not_finite_has_no_cell():
-    with pytest.raises(MapError):
+    with pytest.raises(MapError, match='finite coordinates'):
         MapBounds.from_config(MapConfig()).cell_of(float('nan'), 0.0)

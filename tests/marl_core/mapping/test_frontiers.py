@@ -86,9 +86,9 @@ def test_keeps_the_nearest_in_order():
 def test_refuses_other_shapes_and_limits():
     finder = FrontierFinder((3, 3))
     state, cost = np.zeros((3, 3), np.int8), np.zeros((3, 3), np.int32)
-    with pytest.raises(MapError):
+    with pytest.raises(MapError, match=r'state of shape \(3, 3\), got \(3, 4\)'):
         finder.find(np.zeros((3, 4), np.int8), cost, (0, 3, 0, 3), 5, 1, 5)
-    with pytest.raises(MapError):
+    with pytest.raises(MapError, match='got 0 and 5'):
         finder.find(state, cost, (0, 3, 0, 3), 0, 1, 5)
 
 

@@ -87,10 +87,13 @@ def test_start_counts_as_traversable():
 
 def test_refuses_starts_outside_and_other_shapes():
     field = DistanceField((3, 3))
-    with pytest.raises(MapError):
+    field.compute(np.ones((3, 3), np.uint8), 0, 0)
+    before = field.cost.copy()
+    with pytest.raises(MapError, match=r'\(3, 0\) lies outside'):
         field.compute(np.ones((3, 3), np.uint8), 3, 0)
-    with pytest.raises(MapError):
+    with pytest.raises(MapError, match=r'shape \(3, 3\), got \(3, 4\)'):
         field.compute(np.ones((3, 4), np.uint8), 0, 0)
+    assert (field.cost == before).all()
 
 
 def test_descend_from_unreached_or_outside_is_empty_and_respects_its_buffer():

@@ -85,8 +85,10 @@ def test_a_file_beyond_all_bounds_is_not_read(tmp_path):
 def test_whatever_bytes_are_there_the_error_is_a_named_one(tmp_path_factory, data):
     path = tmp_path_factory.mktemp('verdicts') / 'map.trust.json'
     path.write_bytes(data)
-    with pytest.raises(MapError):
-        verdicts.load(Trust(BOUNDS), path)
+    trust = judge_of({'liar': 'quarantined'})
+    with pytest.raises(MapError, match='map.trust.json: '):
+        verdicts.load(trust, path)
+    assert trust.verdicts() == ({'liar': 'quarantined'}, {})
 
 
 def test_where_nothing_can_be_written_the_error_names_the_file(tmp_path):
