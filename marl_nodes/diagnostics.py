@@ -56,10 +56,16 @@ class ReplicaHealth:
         self._hash = ''
         self._lacking: dict[LayerId, list[tuple[float, Ranges]]] = {}
 
-    def values(self, replica: Replica, communicator: Communicator, now_s: float) -> dict[str, str]:
+    def values(self, replica: Replica, communicator: Communicator, drops: Counter[str],
+               now_s: float) -> dict[str, str]:
         """Under ``convergence`` in words; ``state_hash`` is the same for all replicas that agree.
 
         ``tiles_missing`` counts versions that others spoke of: a tile that changed meanwhile counts again.
+
+        Args:
+            replica, communicator: of the node.
+            drops: what the node itself refused, by reason; counted together with what its communicator refused.
+            now_s: time [s].
         """
         held = replica.digest()
         if held != self._held:
@@ -68,7 +74,7 @@ class ReplicaHealth:
         lacking = ', '.join(f'{count} of {layer.robot}' for layer, count in sorted(counts.items()))
         return {'state_hash': self._hash, 'convergence': f'lacks {lacking}' if lacking else 'lacks nothing known of',
                 'tiles_missing': str(sum(counts.values())), 'oldest_missing_s': f'{oldest_s:.1f}',
-                'link_loss': f'{communicator.loss:.2f}', **drop_values(communicator.drops)}
+                'link_loss': f'{communicator.loss:.2f}', **drop_values(drops + Counter(communicator.drops))}
 
     def _note(self, missing: Mapping[LayerId, Ranges], now_s: float) -> tuple[dict[LayerId, int], float]:
         """How much is missing of each layer, and for how long the oldest of it [s]."""
@@ -88,19 +94,23 @@ class ReplicaHealth:
 
 
 class Drops:
-    """Counts what was refused, by reason, and tells when a reason is new and so worth a log line."""
+    """Counts what was refused, and tells when a reason is new and so worth a log line.
+
+    Attributes:
+        by_reason: the counts.
+    """
 
     def __init__(self) -> None:
-        self._by_reason: Counter[str] = Counter()
+        self.by_reason: Counter[str] = Counter()
 
     def count(self, reason: str) -> bool:
         """Count one; True the first time that this reason occurs."""
-        self._by_reason[reason] += 1
-        return self._by_reason[reason] == 1
+        self.by_reason[reason] += 1
+        return self.by_reason[reason] == 1
 
     def values(self) -> dict[str, str]:
         """See drop_values."""
-        return drop_values(self._by_reason)
+        return drop_values(self.by_reason)
 
 
 class Diagnostics:

@@ -35,7 +35,7 @@ from marl_core.mapping.replica import Replica, ReplicaConfig
 from marl_core.mapping.trust import Trust, TrustState
 from marl_core.types import Packet, Pose
 from marl_nodes import conversions, qos
-from marl_nodes.diagnostics import IMPERSONATED, OK, WARN, Diagnostics, ReplicaHealth, in_words
+from marl_nodes.diagnostics import IMPERSONATED, OK, WARN, Diagnostics, Drops, ReplicaHealth, in_words
 from marl_nodes.faults import open_topics
 from marl_nodes.key_files import load_seal
 from marl_nodes.map_view import MapView, Window, areas_m2
@@ -46,7 +46,7 @@ from marl_nodes.trust_service import obey
 TICK_PERIOD_S = 0.05
 DIAGNOSTICS_PERIOD_S = 1.0
 INBOX_LIMIT = 10_000
-"""Packets kept between two ticks."""
+"""Packets kept between two ticks; more are dropped and counted."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ class MapNode(Node):
         self.communicator = Communicator(given.name, int(time.time()), config.communication, seal)
         self.trust = Trust(self.replica.bounds, config.trust)
         self.view = MapView()
+        self.drops = Drops()
         self._inbox: list[Packet] = []
         self._refused: set[str] = set()
         self._saved_hash = self._saved_verdicts = ''
@@ -122,6 +123,9 @@ class MapNode(Node):
     def _hear(self, packet: Packet) -> None:
         if len(self._inbox) < INBOX_LIMIT:
             self._inbox.append(packet)
+        elif self.drops.count('inbox-full'):
+            self.get_logger().warning(f'{INBOX_LIMIT} packets wait for the next tick; more are dropped '
+                                      '(further ones are only counted)')
 
     def _tick(self) -> None:
         inbox, self._inbox = self._inbox, []
@@ -238,7 +242,7 @@ class MapNode(Node):
                   **{f'bytes_from_{robot}': in_words(traffic.bytes_by_kind)
                      for robot, traffic in sorted(self.communicator.traffic.items())},
                   **{f'trust_{robot}': f'{state.score:.3f} {state.standing}' for robot, state in self._standings()},
-                  **self._health.values(self.replica, self.communicator, self._now_s)}
+                  **self._health.values(self.replica, self.communicator, self.drops.by_reason, self._now_s)}
         impersonated = IMPERSONATED if self.communicator.drops.get('impersonated') else ''
         problem = self._problem or impersonated or '; '.join(self.trust.complaints())
         self._diagnostics.publish(self.get_clock().now(), WARN if problem else OK,

@@ -380,9 +380,10 @@ class RobotNode(LifecycleNode):
             level, summary = WARN, IMPERSONATED
         elif self.is_driving:
             summary = self.agent.activity.name.lower()
-        values = {'scan_age_s': f'{age_s:.2f}', 'failed_ticks': str(self._failures), **self.drops.values(),
+        values = {'scan_age_s': f'{age_s:.2f}', 'failed_ticks': str(self._failures),
                   **self.tick_durations.values('tick'), **self.agent.diagnostics(),
-                  **self._health.values(self.agent.world.replica, self.agent.communicator, self._now_s)}
+                  **self._health.values(self.agent.world.replica, self.agent.communicator, self.drops.by_reason,
+                                        self._now_s)}
         self._diagnostics.publish(self.get_clock().now(), level, summary, values)
 
 

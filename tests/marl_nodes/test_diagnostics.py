@@ -1,5 +1,7 @@
 """What nodes say about their copy of the shared map."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from marl_core.communication.communicator import Communicator  # noqa: E402
 from marl_core.mapping.bounds import MapBounds, MapConfig  # noqa: E402
 from marl_core.mapping.replica import Replica  # noqa: E402
 from marl_core.types import FREE, LayerId, VersionRange  # noqa: E402
-from marl_nodes.diagnostics import ReplicaHealth, in_words  # noqa: E402
+from marl_nodes.diagnostics import Drops, ReplicaHealth, in_words  # noqa: E402
 
 BOUNDS = MapBounds.from_config(MapConfig(width_m=12.8, height_m=12.8))
 A, B = LayerId('a', 1), LayerId('b', 1)
@@ -28,7 +30,7 @@ def test_what_is_missing_is_counted_from_when_it_was_first_missed():
     def said(now_s, **missing):
         radio.missing = {LayerId(robot, 1): tuple(VersionRange(*entry) for entry in ranges)
                          for robot, ranges in missing.items()}
-        values = health.values(replica, radio, now_s)
+        values = health.values(replica, radio, Counter(), now_s)
         return values['convergence'], values['tiles_missing'], values['oldest_missing_s']
 
     nothing = 'lacks nothing known of', '0', '0.0'
@@ -41,12 +43,21 @@ def test_what_is_missing_is_counted_from_when_it_was_first_missed():
     assert said(16.0) == nothing
 
 
+def test_what_node_and_communicator_refuse_for_one_reason_counts_together():
+    radio, drops = Radio('a', 1), Drops()
+    radio.receive([b'', b'\2'], Replica(BOUNDS, 'a'), 0.0)
+    assert [drops.count(reason) for reason in ('truncated', 'scan', 'scan')] == [True, True, False]
+    values = ReplicaHealth().values(Replica(BOUNDS, 'a'), radio, drops.by_reason, 0.0)
+    assert {key: count for key, count in values.items() if key.startswith('dropped_')} == {
+        'dropped_scan': '2', 'dropped_truncated': '3'}
+
+
 def test_replicas_that_hold_the_same_say_the_same():
     writer, listener = Replica(BOUNDS, 'a', A), Replica(BOUNDS, 'map')
     said = [ReplicaHealth(), ReplicaHealth()]
 
     def hashes():
-        return [health.values(replica, Radio('a', 1), 0.0)['state_hash']
+        return [health.values(replica, Radio('a', 1), Counter(), 0.0)['state_hash']
                 for health, replica in zip(said, (writer, listener))]
     empty = hashes()
     assert empty[0] == empty[1]
