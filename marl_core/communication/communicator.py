@@ -135,11 +135,6 @@ class Communicator:
         return self._sequences.loss
 
     @property
-    def parked(self) -> int:
-        """Features that were heard and wait for what they are coded against."""
-        return len(self._parked)
-
-    @property
     def missing(self) -> dict[LayerId, Ranges]:
         """What others spoke of and is not held here, by layer."""
         return self._resync.missing

@@ -71,11 +71,6 @@ class DigestSchedule:
         self._changed_s = -inf
 
     @property
-    def has_gaps(self) -> bool:
-        """Whether something is known to be missing here."""
-        return bool(self._gaps)
-
-    @property
     def missing(self) -> dict[LayerId, Ranges]:
         """What is known to exist and not held, by layer."""
         return {layer: gap.missing for layer, gap in self._gaps.items()}

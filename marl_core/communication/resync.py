@@ -50,11 +50,6 @@ class AntiEntropy:
         return self._answers.pending
 
     @property
-    def has_gaps(self) -> bool:
-        """Whether something is known to be missing here."""
-        return self._digests.has_gaps
-
-    @property
     def missing(self) -> dict[LayerId, Ranges]:
         """What is known to exist and not held here, by layer."""
         return self._digests.missing

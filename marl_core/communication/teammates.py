@@ -1,7 +1,7 @@
 """What the teammates last said of themselves, and how long ago."""
 
 from dataclasses import dataclass
-from math import isfinite, isnan
+from math import inf, isfinite, isnan
 from typing import NamedTuple
 
 from marl_core.errors import MessageError
@@ -98,7 +98,7 @@ class Teammates:
             raise MessageError('not-finite', f'{status.robot}: stamp, pose, twist and radius must be finite')
         goal = (status.goal_x_m, status.goal_y_m)
         if not (all(map(isfinite, goal)) or all(map(isnan, goal))) \
-                or not (isnan(status.distance_to_go_m) or 0.0 <= status.distance_to_go_m < float('inf')):
+                or not (isnan(status.distance_to_go_m) or 0.0 <= status.distance_to_go_m < inf):
             raise MessageError('not-finite', f'{status.robot}: a goal is two finite numbers or two NaN')
         farthest_m = max(map(abs, (status.pose.x_m, status.pose.y_m, *(x for x in goal if not isnan(x)))))
         if farthest_m > self._config.max_distance_m or not 0.0 < status.radius_m <= self._config.max_radius_m:

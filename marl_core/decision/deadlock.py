@@ -196,7 +196,7 @@ def teammate_discs(pose: Pose, teammates: Sequence[RobotStatus], radius_m: float
         margin_m: kept beyond both footprints [m].
 
     Returns:
-        x, y, radius [m; map frame], for ``path.without_discs``. Shape: (n, 3).
+        x, y, radius [m; map frame]; the radius includes the robot's own. Shape: (n, 3).
     """
     discs = [(status.pose.x_m, status.pose.y_m, status.radius_m + radius_m + margin_m) for status in teammates
              if _apart_m(status.pose, pose) <= within_m]

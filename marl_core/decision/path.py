@@ -1,6 +1,4 @@
-"""Paths: from the cells of a descent on the distance field to few waypoints, and whether they are still good."""
-
-from math import floor, hypot
+"""Paths: from the cells of a descent on the distance field to few waypoints."""
 
 import numpy as np
 from numba import njit
@@ -29,48 +27,6 @@ def shortcut(cells: NDArray[np.int32], traversable: NDArray[np.uint8], resolutio
     corners = cells[kept[:_pull(cells, traversable, kept)]]
     return np.column_stack((origin_x_m + (corners[:, 1] + 0.5) * resolution_m,
                             origin_y_m + (corners[:, 0] + 0.5) * resolution_m))
-
-
-def is_open(waypoints_m: NDArray[np.float64], traversable: NDArray[np.uint8], resolution_m: float,
-            origin_x_m: float, origin_y_m: float) -> bool:
-    """Whether every leg of a path still runs over traversable cells, after the map changed.
-
-    Args:
-        waypoints_m: see ``shortcut`` [m; map frame]. Shape: (m, 2).
-        traversable: non-zero where the robot's centre may be. Shape: (rows, cols).
-        resolution_m: edge of a cell [m].
-        origin_x_m: x of the corner of cell (0, 0) [m; map frame].
-        origin_y_m: y of it.
-    """
-    rows, cols = traversable.shape
-    corners = [(floor((y_m - origin_y_m) / resolution_m), floor((x_m - origin_x_m) / resolution_m))
-               for x_m, y_m in waypoints_m]
-    if any(not (0 <= row < rows and 0 <= col < cols) for row, col in corners):
-        return False
-    return all(traversable_between(traversable, *start, *end) for start, end in zip(corners, corners[1:]))
-
-
-def length_m(waypoints_m: NDArray[np.float64]) -> float:
-    """Length of a path [m]; 0 for fewer than two waypoints. Shape: (m, 2)."""
-    return float(np.linalg.norm(np.diff(waypoints_m, axis=0), axis=1).sum())
-
-
-def without_discs(traversable: NDArray[np.uint8], discs: NDArray[np.float64], resolution_m: float,
-                  origin_x_m: float, origin_y_m: float) -> NDArray[np.uint8]:
-    """A copy of the traversable cells in which teammates stand as obstacles.
-
-    Args:
-        traversable: non-zero where the robot's centre may be. Shape: (rows, cols).
-        discs: x, y, radius [m; map frame]; the radius includes the robot's own. Shape: (n, 3).
-        resolution_m: edge of a cell [m].
-        origin_x_m: x of the corner of cell (0, 0) [m; map frame].
-        origin_y_m: y of it.
-    """
-    left = traversable.copy()
-    for x_m, y_m, radius_m in discs:
-        _clear_disc(left, (x_m - origin_x_m) / resolution_m, (y_m - origin_y_m) / resolution_m,
-                    radius_m / resolution_m)
-    return left
 
 
 @njit(cache=True, nogil=True)
@@ -117,13 +73,3 @@ def _pull(cells: NDArray[np.int32], traversable: NDArray[np.uint8], kept: NDArra
         kept[used] = at
         used += 1
     return used
-
-
-@njit(cache=True, nogil=True)
-def _clear_disc(cells: NDArray[np.uint8], x: float, y: float, radius: float) -> None:
-    """Zero the cells whose centres lie in a disc [cells]."""
-    rows, cols = cells.shape
-    for row in range(max(0, floor(y - radius)), min(rows, floor(y + radius) + 1)):
-        for col in range(max(0, floor(x - radius)), min(cols, floor(x + radius) + 1)):
-            if hypot(col + 0.5 - x, row + 0.5 - y) <= radius:
-                cells[row, col] = 0

@@ -268,8 +268,7 @@ def _meets(linear_mps: float, angular_radps: float, now_mps: float, now_radps: f
             # It may stop where it is, or go on as it goes.
             if _nearer(mate_x_m, mate_y_m, x_m, y_m, together_m):
                 return _TEAMMATE
-            if _closes_in(mate_x_m, mate_y_m, teammates[row, 2], teammates[row, 3], x_m, y_m, t_s,
-                                           together_m):
+            if _closes_in(mate_x_m, mate_y_m, teammates[row, 2], teammates[row, 3], x_m, y_m, t_s, together_m):
                 return _TEAMMATE
     return _OBSTACLE  # who does not stand by then meets something
 

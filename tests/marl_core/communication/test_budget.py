@@ -16,6 +16,15 @@ def test_bucket_starts_full_and_refills_to_the_burst():
     assert bucket.available(100.0) == 250.0
 
 
+def test_new_tiles_and_answers_leave_each_other_their_share():
+    budget = Budget(rate_bytes_per_s=1000.0, feature_period_s=2.0, answer_share=0.3, answer_bytes=500.0)
+    assert budget.reserved_bytes == pytest.approx(600.0)
+    assert Budget(rate_bytes_per_s=1000.0, feature_period_s=2.0, answer_share=0.3, answer_bytes=700.0).reserved_bytes \
+        == 700.0
+    assert [budget.accrued_bytes(until_s) for until_s in (3.0, 2.0, 0.5, 0.0, -9.0)] == pytest.approx(
+        [0.0, 0.0, 1050.0, 1400.0, 1400.0])
+
+
 def test_time_that_does_not_pass_adds_nothing():
     bucket = TokenBucket(100.0, 250.0)
     bucket.spend(250.0, 10.0)

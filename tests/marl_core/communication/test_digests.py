@@ -69,7 +69,7 @@ def test_what_may_still_be_on_its_way_is_waited_for():
     assert schedule.is_due(102.5)
     schedule.exists(BOB, 7, ranges((1, 7)), 2.0, 102.5)
     assert not schedule.is_due(102.5)
-    assert not schedule.has_gaps
+    assert not schedule.missing
 
 
 def test_requests_that_bring_nothing_become_rare_and_any_success_renews_them():

@@ -91,6 +91,17 @@ def test_what_everybody_holds_is_not_repeated():
     assert repeats.due(11.0) == ()
 
 
+def test_a_new_plan_takes_the_place_of_the_old_one():
+    repeats = Repeats(CONFIG)
+    repeats.plan(VersionRange(1, 3), 0.3, 10.0)
+    repeats.restart(ranges((5, 6), (8, 9)), 0.3, 20.0)
+    assert repeats.open == ranges((5, 6), (8, 9))
+    assert repeats.due(20.0) == ()
+    assert repeats.due(20.5) == ranges((5, 6), (8, 9))
+    repeats.restart((), 0.3, 21.0)
+    assert repeats.due(30.0) == ()
+
+
 def test_confirmed_is_what_all_peers_hold():
     holdings, published = Holdings(CONFIG), ranges((1, 9))
     assert holdings.confirmed(published, True, 0.0) == ()  # nobody is there
