@@ -43,6 +43,13 @@ def test_a_silent_robot_is_not_waited_for_until_it_speaks_again():
     assert not lockstep.ready(60.0)
 
 
+def test_one_step_is_missed_once_however_often_it_is_asked_about():
+    lockstep = Lockstep(['a'], timeout_s=1.0, patience=2)
+    lockstep.begin(1, 'a', 0.0)
+    assert [lockstep.ready(now_s) for now_s in (1.0, 1.1, 1.2)] == [True] * 3
+    assert lockstep.silent == ()
+
+
 def test_one_answer_forgives_missed_steps():
     lockstep = Lockstep(['a'], timeout_s=1.0, patience=2)
     for step in range(6):

@@ -66,5 +66,5 @@ def test_constant_changes_do_not_put_off_the_whole_map_for_ever():
 
 
 def test_areas_count_cells_of_each_class():
-    cells = np.array([[-1, -1, 0], [1, -1, 0]], np.int8)
-    assert areas_m2(cells, 0.5) == pytest.approx((0.75, 0.25, 0.5))
+    cells = np.array([[-1, -1, 0, 0], [1, -1, -1, -1]], np.int8)
+    assert areas_m2(cells, 0.5) == pytest.approx((1.25, 0.25, 0.5))

@@ -20,9 +20,17 @@ def test_inverse_undoes_compose():
 
 def test_a_pose_between_samples_is_interpolated_across_half_a_turn():
     track = OdometryTrack(ORIGIN)
-    track.add(1.0, Pose(0.0, 0.0, pi - 0.1), STOP)
-    track.add(2.0, Pose(1.0, 0.0, -pi + 0.1), STOP)
-    assert track.pose_in_map(1.25, 0.1) == pytest.approx(Pose(0.25, 0.0, pi - 0.05))
+    track.add(1.0, Pose(2.0, -1.0, pi - 0.1), STOP)
+    track.add(2.0, Pose(3.0, 3.0, -pi + 0.1), STOP)
+    assert track.pose_in_map(1.25, 0.1) == pytest.approx(Pose(2.25, 0.0, pi - 0.05))
+
+
+def test_shortly_before_the_first_sample_its_pose_counts():
+    track = OdometryTrack(ORIGIN)
+    track.add(1.0, Pose(2.0, -1.0, 0.5), Twist(9.0, 0.0))
+    track.add(2.0, Pose(3.0, 3.0, 0.0), STOP)
+    assert track.pose_in_map(0.9, 0.2) == pytest.approx(Pose(2.0, -1.0, 0.5))
+    assert track.pose_in_map(0.7, 0.2) is None
 
 
 def test_beyond_the_newest_sample_the_velocity_goes_on_but_not_far():
@@ -68,6 +76,7 @@ def test_late_samples_are_dropped_and_a_restarted_clock_empties_the_track():
     assert track.newest_s == 10.0
     assert track.add(0.1, Pose(0.0, 3.0, 0.0), STOP)
     assert track.newest_s == 0.1
+    assert track.pose_in_map(0.1, 0.0) == pytest.approx(Pose(0.0, 3.0, 0.0))
     assert track.pose_in_map(10.0, 0.1) is None
 
 
