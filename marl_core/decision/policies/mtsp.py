@@ -41,9 +41,9 @@ class MultipleTravellingSalesmen:
 def _committed(tour: NDArray[np.int32], place: int, start_m: NDArray[np.float32],
                between_m: NDArray[np.float32]) -> int:
     """First stop of a tour, or its stop number ``place`` if a tour that begins there is hardly longer."""
+    if place == 0:
+        return int(tour[0])
     goal, others = tour[place], np.delete(tour, place)
-    if not others.size:
-        return int(goal)
     tours, _ = plan_tours(between_m[goal, others][np.newaxis], between_m[np.ix_(others, others)])
     kept = np.concatenate(([goal], others[tours[0]]))
     longest_m = (1.0 + COMMITMENT) * _length_m(tour, start_m, between_m)
