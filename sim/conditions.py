@@ -1,6 +1,7 @@
 """What makes an episode hard: a radio that is not perfect, robots that die, robots that join late."""
 
 from dataclasses import dataclass, field
+from math import isinf
 
 from sim.channel import ChannelConfig
 
@@ -27,3 +28,10 @@ class Conditions:
             raise ValueError(f'every robot joins once and dies once, got {self.joins_m} and {self.dies_m}')
         if not all(0.0 <= joins_m < dies_m for joins_m, dies_m in zip(self.joins_m, self.dies_m)):
             raise ValueError(f'0 <= joins_m < dies_m must hold for every robot, got {self.joins_m} and {self.dies_m}')
+
+    @property
+    def perfect(self) -> bool:
+        """Whether everybody works from the beginning to the end, and hears everything at once."""
+        radio = self.radio
+        return (not any(self.joins_m) and all(map(isinf, self.dies_m)) and isinf(radio.range_m) and radio.loss == 0.0
+                and radio.delay_max_s == 0.0)

@@ -3,7 +3,8 @@
 Semantics: point robots walk one cell edge at a time along shortest paths over what they know to be free, and look
 around after every ``step_m``. A robot decides after ``decide_every_m`` of way and when it has arrived. Without
 conditions everybody knows everything at once, and all decide as soon as one has to. Under conditions each robot has its
-own belief, hears others over a radio and decides for itself; some die or join late.
+own belief, hears others over a radio and decides for itself; some die or join late. Where conditions leave the radio
+perfect and the team whole, beliefs would be equal: then robots share one, which is as much quicker as they are many.
 """
 
 from dataclasses import dataclass
@@ -124,7 +125,7 @@ class FastExploration:
         self._frame = Frame(grid.resolution_m, grid.origin_x_m, grid.origin_y_m, sensor_range_m,
                             max(4, int(self.config.split_ranges * sensor_range_m / grid.resolution_m)),
                             self.config.minimum_frontier_cells, self.config.step_s, self.config.measures_hidden)
-        self._fields = _fields(grid.free.shape, robots, 1 if self._radio.together else 2)
+        self._fields = _fields(grid.free.shape, robots, 1 if self._radio.shared else 2)
         self._scratch = (frontier_scratch(grid.free.shape), _survey(robots, grid.free.size))
         self._seen = np.zeros((2, robots), np.int64)
         self._choices = np.zeros(robots, np.int64)
@@ -148,12 +149,12 @@ class FastExploration:
             raise SimulationError(f'starts must be {self.robots} free cells (row, col) of the grid')
         config = self.config
         self._pace = Pace(config.step_m / self.grid.resolution_m, round(config.decide_every_m / config.step_m),
-                          self._radio.together, max(1, round(limit_m / config.step_m)))
+                          self.conditions is None, max(1, round(limit_m / config.step_m)))
         headings = np.random.default_rng(seed).uniform(-np.pi, np.pi, self.robots)
         self._radio = self._radio._replace(seed=seed)
         self._air = quiet_air(self._radio, self.robots)
         self.beliefs, self._coverage, self._fleet = _episode(
-            self.grid, cells, headings, config.milestones, 1 if self._radio.together else self.robots)
+            self.grid, cells, headings, config.milestones, 1 if self._radio.shared else self.robots)
         if self.conditions is not None:
             self._fleet.first_step[:] = np.ceil(np.array(self.conditions.joins_m) / config.step_m)
             self._fleet.last_step[:] = np.ceil(np.minimum(np.array(self.conditions.dies_m) / config.step_m, NEVER))
@@ -302,8 +303,8 @@ def _radio(config: FastConfig, conditions: Conditions | None, robots: int, resol
     if radio.duplication > 0.0 or min(radio.bandwidth_bytes_per_s, radio.queue_bytes) < np.inf:
         raise SimulationError('on a grid messages have no size, and twins make no difference: leave duplication, '
                               'bandwidth_bytes_per_s and queue_bytes of the radio alone, or play whole agents')
-    return Radio(False, radio.range_m / resolution_m, radio.loss, radio.delay_min_s / config.step_s,
-                 radio.delay_max_s / config.step_s, forget, 0)
+    return Radio(conditions.perfect, radio.range_m / resolution_m, radio.loss,
+                 radio.delay_min_s / config.step_s, radio.delay_max_s / config.step_s, forget, 0)
 
 
 def _fields(shape: tuple[int, int], robots: int, rows: int) -> Fields:

@@ -22,7 +22,7 @@ class Radio(NamedTuple):
     """How bad the radio is.
 
     Attributes:
-        together: it is perfect: robots share one belief.
+        shared: whatever one robot learns all know at once: they share one belief.
         range_cells: farthest receiver [cells].
         loss: probability that a receiver does not get a message.
         shortest_delay, longest_delay: time in the air, drawn evenly [steps].
@@ -30,7 +30,7 @@ class Radio(NamedTuple):
         seed: of losses and delays.
     """
 
-    together: bool
+    shared: bool
     range_cells: float
     loss: float
     shortest_delay: float
@@ -85,7 +85,7 @@ def exchange(radio: Radio, air: Air, beliefs: Beliefs, coverage: Coverage, fleet
             air.arriving[slot, receiver, sender] = -1
             if said > air.heard[receiver, sender] and is_active(fleet, receiver, step):
                 air.heard[receiver, sender] = said
-                if not radio.together:
+                if not radio.shared:
                     _take_over(air, beliefs, coverage, receiver, sender,
                                air.known[said % air.known.shape[0], sender])
 

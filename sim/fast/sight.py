@@ -128,14 +128,14 @@ def observe_all(frame: Frame, terrain: Terrain, radio: Radio, air: Air, beliefs:
     """
     robots, most, pooled = fleet.cells.shape[0], 0, -1
     for robot in range(robots):
-        if fleet.deciding[robot] or radio.together:  # There a teammate's way is what it is for the teammate.
+        if fleet.deciding[robot] or radio.shared:  # There a teammate's way is what it is for the teammate.
             _measure_way(beliefs, fleet.belief_of[robot], fleet.cells[robot], fields, 0, robot)
     for robot in range(robots):
         batch.counts[robot] = 0
         batch.candidate_mask[robot] = False
         if not fleet.deciding[robot]:
             continue
-        if pooled < 0 or not radio.together:
+        if pooled < 0 or not radio.shared:
             pooled = _pool_candidates(frame, beliefs, fields, fleet.belief_of[robot], robot, scratch, survey)
             if frame.measures_hidden:
                 _share_hidden(terrain.free, beliefs.state[fleet.belief_of[robot]], survey.cells[:pooled],
@@ -249,7 +249,7 @@ def _look_from(frame: Frame, radio: Radio, air: Air, beliefs: Beliefs, fleet: Fl
         cell = air.cells[said, other] if place else fleet.cells[robot]
         goal = air.goals[said, other] if place else fleet.goals[robot]
         heading_rad = air.headings_rad[said, other] if place else fleet.headings_rad[robot]
-        row = 0 if place == 0 or radio.together else 1
+        row = 0 if place == 0 or radio.shared else 1
         if row == 1:
             _measure_way(beliefs, fleet.belief_of[robot], cell, fields, 1, other)
         cost = fields.cost[row, other]

@@ -12,7 +12,7 @@ from marl_core.specs import HOLD, Candidate, Team
 from marl_core.types import FREE, OCCUPIED, UNKNOWN
 from sim.channel import ChannelConfig
 from sim.conditions import Conditions
-from sim.fast import CoarseGrid, FastExploration
+from sim.fast import CoarseGrid, FastConfig, FastExploration
 from sim.fast.radio import _drawn
 from sim.worlds import load_world
 
@@ -43,12 +43,29 @@ def base_choice(episode: FastExploration) -> np.ndarray:
 
 def test_a_perfect_radio_tells_everything_at_once() -> None:
     episode = corridor(40, [3, 30], conditions(2))
-    assert knows(episode, 0, 30) and knows(episode, 1, 3)
+    assert np.all(episode.known[1, [3, 30]] == FREE)
     assert episode.observations['team_mask'].sum(axis=1).tolist() == [2, 2]
     assert episode.own_ranks.tolist() == [0, 1]
     episode.play_base()
     assert episode.complete
-    assert np.array_equal(episode.beliefs.state[0], episode.beliefs.state[1])
+
+
+@pytest.mark.parametrize('decide_every_m', [0.4, 2.0])
+def test_one_belief_of_all_is_what_beliefs_that_a_perfect_radio_keeps_equal_are(decide_every_m: float) -> None:
+    """A billionth of a second is no delay either, but not none: then each robot has its own belief."""
+    grid, config = CoarseGrid.from_world(load_world('office:5'), 0.4), FastConfig(decide_every_m=decide_every_m)
+    shared = FastExploration(grid, 3, conditions=conditions(3), config=config)
+    own = FastExploration(grid, 3, conditions=conditions(3, delay_max_s=1e-9), config=config)
+    shared.reset(seed=2)
+    own.reset(seed=2)
+    assert (len(shared.beliefs.state), len(own.beliefs.state)) == (1, 3)
+    while not own.done:
+        choices = base_choice(own)
+        assert all(np.array_equal(array, shared.observations[name]) for name, array in own.observations.items())
+        ours, theirs = shared.step(choices), own.step(choices)
+        assert np.array_equal(ours.revealed_alone_m2, theirs.revealed_alone_m2)
+    assert shared.complete and own.complete
+    assert shared.milestones_m.tolist() == own.milestones_m.tolist()
 
 
 def test_out_of_range_nothing_is_heard_until_robots_meet() -> None:
