@@ -37,7 +37,7 @@ def _milliseconds(grids: list[CoarseGrid]) -> float:
 
 def _play(episode: FastExploration) -> None:
     episode.reset()
-    episode.play_base()
+    episode.play_out()
 
 
 def _decisions_per_second() -> float:

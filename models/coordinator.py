@@ -24,9 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.compiled_scorer import CONTEXTS, FEATURES
 from models.features import (
-    CONTEXTS,
-    FEATURES,
     MASKED,
     TEAM_FEATURES,
     candidate_features,

@@ -10,12 +10,6 @@ from marl_core.specs import FAR_M, OBSERVATION, Candidate, Team
 MASKED = -1e4
 """Stands for minus infinity: exp() of it is zero and, unlike infinity, it never makes NaN."""
 
-FEATURES = 16
-"""Normalised features of a candidate, see ``candidate_features``."""
-
-CONTEXTS = 3
-"""What weights of features may depend on: nothing, size of the team, number of candidates."""
-
 TEAM_FEATURES = 8
 
 

@@ -9,7 +9,8 @@ that a network learnt something has to beat it.
 
 from torch import Tensor, nn
 
-from models.features import CONTEXTS, FEATURES, candidate_features, contexts
+from models.compiled_scorer import CONTEXTS, FEATURES
+from models.features import candidate_features, contexts
 from models.network import CandidateNetwork
 
 

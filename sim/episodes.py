@@ -80,7 +80,7 @@ def run_episode(world: World | CoarseGrid, policy: Policy | None, robots: int = 
     started = perf_counter()
     episode.reset(starts, seed, limit_m)
     if policy is None:
-        decisions = episode.play_base()
+        decisions = episode.play_out()
     else:
         decisions = 0
         while not (episode.done or episode.out_of_time):

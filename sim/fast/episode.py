@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from marl_core.mapping.frontiers import FrontierScratch
 from marl_core.specs import HOLD
+from models.compiled_scorer import best_candidate
 from sim.fast import motion
 from sim.fast.motion import (
     Beliefs,
@@ -80,15 +81,24 @@ def _send_all(fleet: Fleet, fields: Fields, batch: Batch, choices: NDArray[np.in
 
 
 @njit(cache=True, nogil=True)
-def play_base(frame: Frame, pace: Pace, radio: Radio, air: Air, terrain: Terrain, beliefs: Beliefs, coverage: Coverage,
-              fleet: Fleet, fields: Fields, scratch: FrontierScratch, survey: Survey, batch: Batch,
-              choices: NDArray[np.int64], candidates: int) -> tuple[int, int]:
-    """Returns the number of decisions, and the largest number of candidates of a robot at the end."""
+def play_out(weights: NDArray[np.float64], features: NDArray[np.float64], frame: Frame, pace: Pace, radio: Radio,
+             air: Air, terrain: Terrain, beliefs: Beliefs, coverage: Coverage, fleet: Fleet, fields: Fields,
+             scratch: FrontierScratch, survey: Survey, batch: Batch, choices: NDArray[np.int64],
+             candidates: int) -> tuple[int, int]:
+    """Play to the end by a scorer, see ``best_candidate``.
+
+    Returns:
+        Number of decisions, and the largest number of candidates of a robot at the end.
+    """
     decisions, seen = 0, np.empty((2, choices.size), np.int64)
     while candidates > 0 and coverage.milestones[-1] < 0 and coverage.counters[motion.STEPS] < pace.most_steps:
         for robot in range(choices.size):
-            count = batch.counts[robot]
-            choices[robot] = np.argmax(batch.base_logits[robot, :count]) if count > 0 else HOLD
+            choices[robot] = HOLD
+            if batch.counts[robot] > 0:
+                choices[robot] = best_candidate(
+                    weights, features, batch.candidates[robot], batch.candidate_distances_m[robot],
+                    batch.base_logits[robot], batch.counts[robot], np.sum(batch.team_mask[robot]),
+                    frame.sensor_range_m)
         candidates = step(frame, pace, radio, air, terrain, beliefs, coverage, fleet, fields, scratch, survey, batch,
                           choices, seen)
         decisions += 1

@@ -19,6 +19,7 @@ from marl_core.errors import SimulationError
 from marl_core.mapping.frontiers import frontier_scratch
 from marl_core.mapping.geodesics import UNREACHED, distance_scratch
 from marl_core.specs import HOLD, MAX_CANDIDATES, MAX_TEAM, Candidate, Team
+from models.compiled_scorer import BASE_RULE, CONTEXTS, FEATURES
 from sim.conditions import Conditions
 from sim.fast import episode, motion
 from sim.fast.grid import CoarseGrid
@@ -188,20 +189,27 @@ class FastExploration:
         return Outcome(elapsed_m, elapsed_m / self.config.speed_mps, self._seen[0] * cell_m2,
                        self._seen[1] * cell_m2, self.coverage, self.done)
 
-    def play_base(self) -> int:
-        """Play the rest of the episode by the base rule (the best of ``base_logits``), compiled.
+    def play_out(self, weights: NDArray[np.float64] = BASE_RULE) -> int:
+        """Play the rest of the episode by a scorer, compiled.
+
+        Args:
+            weights: of features of candidates, by context, see ``models.scorer``; by default the base rule's, which
+                goes for the best of ``base_logits``. Shape: (CONTEXTS, FEATURES).
 
         Returns:
             Number of decisions of the team.
 
         Raises:
-            SimulationError: before ``reset``.
+            SimulationError: before ``reset``, or weights of another shape.
         """
         if not self._ready:
-            raise SimulationError('play_base before reset')
-        decisions, self._candidates = episode.play_base(
-            self._frame, self._pace, self._radio, self._air, self._terrain, self.beliefs, self._coverage, self._fleet,
-            self._fields, *self._scratch, self._batch, self._choices, self._candidates)
+            raise SimulationError('play_out before reset')
+        if weights.shape not in (BASE_RULE.shape, (CONTEXTS, FEATURES)):
+            raise SimulationError(f'a scorer has {CONTEXTS} x {FEATURES} weights, got {weights.shape}')
+        decisions, self._candidates = episode.play_out(
+            weights, np.empty(weights.shape[1]), self._frame, self._pace, self._radio, self._air, self._terrain,
+            self.beliefs, self._coverage, self._fleet, self._fields, *self._scratch, self._batch, self._choices,
+            self._candidates)
         return decisions
 
     @property

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from marl_core.config import from_mapping
 from marl_core.errors import TrainingError
+from models.compiled_scorer import CONTEXTS, FEATURES
 from models.coordinator import Coordinator, CoordinatorConfig
-from models.features import CONTEXTS, FEATURES
 from models.scorer import Scorer
 from sim.learning.actions import Discrete, actions_of
 from sim.learning.buffer import AGENT, BOX, MEMORY

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from marl_core.errors import TrainingError
 from sim.learning.buffer import Episode
@@ -22,11 +22,11 @@ def scores(episodes: Sequence[Episode], metric: str) -> list[float]:
     return [episode.metrics[metric] for episode in episodes]
 
 
-def log_ratios(ours: Sequence[float], theirs: Sequence[float], limit: float = 0.4) -> NDArray[np.float64]:
-    """Logarithm of ours / theirs per episode, clipped, so that one stuck episode does not decide a comparison.
+def log_ratios(ours: ArrayLike, theirs: ArrayLike, limit: float = 0.4) -> NDArray[np.float64]:
+    """Logarithm of ours / theirs, clipped, so that one stuck episode does not decide a comparison.
 
     An episode that only one of the two finished counts as ``limit`` in favour of that one, one that neither
-    finished as 0.
+    finished as 0. Shapes: any that broadcast.
     """
-    pairs = np.clip(np.array([ours, theirs], dtype=np.float64), 1e-9, 1e18)
-    return np.clip(np.log(pairs[0] / pairs[1]), -limit, limit)
+    ours, theirs = (np.clip(np.asarray(values, np.float64), 1e-9, 1e18) for values in (ours, theirs))
+    return np.clip(np.log(ours / theirs), -limit, limit)

@@ -31,7 +31,7 @@ def test_corridor_by_hand() -> None:
     assert outcome.revealed_m2.tolist() == pytest.approx([0.16])
     assert outcome.revealed_alone_m2.tolist() == pytest.approx([0.16])
     assert episode.cells.tolist() == [[1, 2]]
-    episode.play_base()
+    episode.play_out()
     # 18, 19 and 20 of 20 cells are seen after 12, 13 and 14 cells of way
     assert episode.milestones_m.tolist() == pytest.approx([12 * 0.4, 13 * 0.4, 14 * 0.4])
     assert episode.travelled_m.tolist() == pytest.approx([14 * 0.4])
@@ -111,7 +111,7 @@ def test_beliefs_never_contradict_the_truth_and_credits_add_up(office: CoarseGri
 def test_compiled_base_rule_plays_as_step_by_step(office: CoarseGrid) -> None:
     whole, steps = FastExploration(office, 4), FastExploration(office, 4)
     whole.reset(seed=3)
-    decisions = whole.play_base()
+    decisions = whole.play_out()
     steps.reset(seed=3)
     count = 0
     while not steps.done:
@@ -133,7 +133,7 @@ def test_episodes_of_one_belief_that_decide_together_stay_as_they_are(
     """Recorded, not derived: models and the reference were fitted to these; who moves them does so knowingly."""
     episode = FastExploration(CoarseGrid.from_world(load_world(name), 0.4), robots=4)
     episode.reset(seed=3)
-    assert episode.play_base() == decisions
+    assert episode.play_out() == decisions
     assert episode.milestones_m.tolist() == pytest.approx(milestones_m)
     assert episode.cells.tolist() == cells
 
@@ -142,11 +142,11 @@ def test_a_reset_forgets_everything(office: CoarseGrid) -> None:
     episode = FastExploration(office, 2)
     episode.reset(seed=1)
     first = {name: array.copy() for name, array in episode.observations.items()}
-    episode.play_base()
+    episode.play_out()
     milestones = episode.milestones_m
     episode.reset(seed=1)
     assert all(np.array_equal(array, first[name]) for name, array in episode.observations.items())
-    episode.play_base()
+    episode.play_out()
     assert episode.milestones_m.tolist() == milestones.tolist()
 
 
@@ -162,7 +162,7 @@ def test_robots_that_hold_wait_until_the_next_decision() -> None:
 def test_limit_ends_the_episode() -> None:
     episode = FastExploration(corridor(40), robots=1, sensor_range_m=2.0)
     episode.reset(limit_m=2.8)
-    episode.play_base()
+    episode.play_out()
     assert episode.out_of_time
     assert not episode.done
     assert episode.elapsed_m == pytest.approx(2.8)

@@ -47,5 +47,5 @@ def test_no_plan_beats_the_bound_and_no_explorer_either(kind, seed, robots):
         assert grid.free[route[:, 0], route[:, 1]].all()
     explorers = FastExploration(grid, robots, 5.0)
     explorers.reset(starts, seed=seed)
-    explorers.play_base()
+    explorers.play_out()
     assert explorers.milestones_m[-1] >= bound_m

@@ -46,7 +46,7 @@ def test_a_perfect_radio_tells_everything_at_once() -> None:
     assert np.all(episode.known[1, [3, 30]] == FREE)
     assert episode.observations['team_mask'].sum(axis=1).tolist() == [2, 2]
     assert episode.own_ranks.tolist() == [0, 1]
-    episode.play_base()
+    episode.play_out()
     assert episode.complete
 
 
@@ -131,7 +131,7 @@ def test_whoever_joins_late_says_nothing_before_and_then_knows_what_it_hears() -
         episode.step(base_choice(episode))
     episode.step(base_choice(episode))
     assert knows(episode, 0, 30) and knows(episode, 1, 3)
-    episode.play_base()
+    episode.play_out()
     assert episode.complete
 
 
@@ -142,7 +142,7 @@ def test_an_episode_waits_for_whoever_is_still_to_come() -> None:
                               conditions=conditions(2, joins_m={0: 20.0, 1: 12.0}))
     episode.reset(np.array([[1, 1], [1, 12]]))
     assert not episode.done
-    episode.play_base()
+    episode.play_out()
     assert episode.complete and episode.milestones_m[-1] > 12.0
 
 
@@ -188,7 +188,7 @@ def test_the_same_seed_loses_the_same(office: CoarseGrid) -> None:
     for seed in (1, 2, 1):
         episode = FastExploration(office, 3, conditions=hard)
         episode.reset(seed=seed)
-        episode.play_base()
+        episode.play_out()
         runs.append((episode.milestones_m.tolist(), episode.cells.tolist()))
     assert runs[0] == runs[2] != runs[1]
 
@@ -200,7 +200,7 @@ def test_a_worse_radio_costs_time(office: CoarseGrid) -> None:
         for seed in range(6):
             episode = FastExploration(office, 4, 6.0, conditions=hard)
             episode.reset(seed=seed)
-            episode.play_base()
+            episode.play_out()
             assert episode.complete
             total += episode.travelled_m.sum()
         return total
