@@ -4,9 +4,11 @@ from functools import partial
 from statistics import fmean
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.rows import Row, seconds_per_call
 from marl_core.decision.policies import make_policy
+from models.compiled_scorer import BASE_RULE, CONTEXTS, FEATURES
 from sim.env import ExplorationEnv
 from sim.episodes import run_episode
 from sim.fast import CoarseGrid, FastExploration
@@ -20,10 +22,12 @@ def measure() -> list[Row]:
     worlds = [load_world(f'{kind}:7@28x26') for kind in WORLDS]
     grids = {resolution_m: [CoarseGrid.from_world(world, resolution_m) for world in worlds]
              for resolution_m in (0.4, 0.2)}
-    burgard = make_policy('burgard')
+    burgard, base_ms = make_policy('burgard'), _milliseconds(grids[0.2])
     return [
         Row('episode of 4 robots, 0.4 m cells, base rule', _milliseconds(grids[0.4]), 'ms', 40.0, at_least=False),
-        Row('episode of 4 robots, 0.2 m cells, base rule', _milliseconds(grids[0.2]), 'ms', 100.0, at_least=False),
+        Row('episode of 4 robots, 0.2 m cells, base rule', base_ms, 'ms', 100.0, at_least=False),
+        Row('the same by a scorer, relative to the base rule',
+            _milliseconds(grids[0.2], np.full((CONTEXTS, FEATURES), 1e-6)) / base_ms, '×', 1.2, at_least=False),
         Row('episode of 4 robots, 0.2 m cells, any policy by Observation',
             1e3 * fmean(seconds_per_call(partial(run_episode, grid, burgard, ROBOTS), repeats=3)
                         for grid in grids[0.2]), 'ms', 120.0, at_least=False),
@@ -31,13 +35,14 @@ def measure() -> list[Row]:
     ]
 
 
-def _milliseconds(grids: list[CoarseGrid]) -> float:
-    return 1e3 * fmean(seconds_per_call(partial(_play, FastExploration(grid, ROBOTS)), repeats=3) for grid in grids)
+def _milliseconds(grids: list[CoarseGrid], weights: NDArray[np.float64] = BASE_RULE) -> float:
+    return 1e3 * fmean(seconds_per_call(partial(_play, FastExploration(grid, ROBOTS), weights), repeats=3)
+                       for grid in grids)
 
 
-def _play(episode: FastExploration) -> None:
+def _play(episode: FastExploration, weights: NDArray[np.float64]) -> None:
     episode.reset()
-    episode.play_out()
+    episode.play_out(weights)
 
 
 def _decisions_per_second() -> float:
