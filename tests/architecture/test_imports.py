@@ -26,6 +26,12 @@ def test_robot_runtime_loads_no_training_code(module: str) -> None:
     assert outcome.returncode == 0, outcome.stderr
 
 
+def test_the_grid_plays_scorers_without_torch() -> None:
+    program = 'import sys, sim.fast; sys.exit("torch" if "torch" in sys.modules else 0)'
+    outcome = subprocess.run([sys.executable, '-c', program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert outcome.returncode == 0, outcome.stderr
+
+
 @pytest.mark.parametrize(('library', 'home'), [('pybullet', 'sim/physics.py'), ('ray', 'sim/learning/ray_players.py'),
                                                ('onnxruntime', 'marl_core/decision/policies/onnx.py')])
 def test_library_is_imported_in_one_file(library: str, home: str) -> None:
