@@ -17,6 +17,10 @@ FEATURES = 16
 CONTEXTS = 3
 """What weights of features may depend on: nothing, size of the team, number of candidates."""
 
+LARGEST_TEAM = 6
+"""A larger team weighs features like one of this size, the largest that is trained with: drawn on in a straight line to
+sixteen robots, weights would be far from anything that was ever tried."""
+
 BASE_RULE = np.zeros((CONTEXTS, 0))
 """Weights of the rule that features say nothing to."""
 
@@ -46,7 +50,7 @@ def best_candidate(weights: NDArray[np.float64], features: NDArray[np.float64], 
         nearest = min(nearest, candidates[k, _DISTANCE] * per_range)
         richest = max(richest, candidates[k, _GAIN] * per_range * per_range / pi)
         favourite = max(favourite, base_logits[k])
-    by_team, by_count = 0.25 * (robots - 1), 0.4 * log1p(count)
+    by_team, by_count = 0.25 * (min(robots, LARGEST_TEAM) - 1), 0.4 * log1p(count)
     best, best_k = -np.inf, 0
     for k in range(count):
         if features.size > 0:

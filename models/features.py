@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from marl_core.specs import FAR_M, OBSERVATION, Candidate, Team
+from models.compiled_scorer import LARGEST_TEAM
 
 MASKED = -1e4
 """Stands for minus infinity: exp() of it is zero and, unlike infinity, it never makes NaN."""
@@ -72,8 +73,11 @@ def without_intent(team: Tensor) -> Tensor:
 
 
 def contexts(candidate_mask: Tensor, team_mask: Tensor) -> Tensor:
-    """What weighs the features' weights: 1, teammates / 4, log number of candidates. Shape: (..., 1, CONTEXTS)."""
-    robots = team_mask.to(torch.float32).sum(-1, keepdim=True)
+    """What weighs the features' weights: 1, teammates / 4 (at most those of LARGEST_TEAM), log number of candidates.
+
+    Shape: (..., 1, CONTEXTS).
+    """
+    robots = team_mask.to(torch.float32).sum(-1, keepdim=True).clamp(max=float(LARGEST_TEAM))
     candidates = candidate_mask.to(torch.float32).sum(-1, keepdim=True)
     return torch.cat((torch.ones_like(robots), (robots - 1.0) * 0.25, torch.log1p(candidates) * 0.4),
                      dim=-1).unsqueeze(-2)

@@ -16,7 +16,7 @@ def _chosen(weights, observation, count, robots):
         float(observation['sensor_range_m'][0]))
 
 
-@pytest.mark.parametrize('robots', [1, 2, 7])
+@pytest.mark.parametrize('robots', [1, 2, 6, 16])
 @pytest.mark.parametrize('count', [1, 2, 9, 32])
 def test_it_chooses_what_the_logits_of_torch_say(count, robots):
     scorer, rng = Scorer(), np.random.default_rng(count * 10 + robots)
