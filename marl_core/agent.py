@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from marl_core.communication.authentication import Seal
 from marl_core.communication.communicator import CommunicationConfig, Communicator
 from marl_core.decision.deadlock import Advice, teammate_discs
+from marl_core.decision.features import GOAL_KEPT_RANGES
 from marl_core.decision.navigator import NOWHERE, NavigationConfig, Navigator
 from marl_core.decision.observation import Observation, observe
 from marl_core.decision.path import shortcut
@@ -52,6 +53,9 @@ class ExplorationConfig:
     Attributes:
         travel_m: farthest travel before the next decision [m]. Shorter is quicker, and costs decisions.
         patience_s: longest time before the next decision [s].
+        turns: a robot that turned away from its goal more often than this, and learnt nothing between, sways between
+            like goals: each further turn doubles the travel and the time before the next decision.
+        news_m2: change of the known area from which on a robot has learnt something [m2].
         hold_s: time before a robot without a goal looks again [s].
         arrival_m: distance at which a goal is reached [m].
         split_ranges: longest edge of a frontier piece [sensor ranges].
@@ -64,6 +68,8 @@ class ExplorationConfig:
 
     travel_m: float = 0.4
     patience_s: float = 10.0
+    turns: int = 8
+    news_m2: float = 0.25
     hold_s: float = 1.0
     arrival_m: float = 0.35
     split_ranges: float = 0.6
@@ -146,7 +152,8 @@ class Agent:
         self._new_scan: LaserScan | None = None
         self._sensed = False
         self._team: list[RobotStatus] = []
-        self._travelled_m = 0.0
+        self._travelled_m = self._known_m2 = 0.0
+        self._turns = 0
         self._look_again_s = self._judged_s = -inf
         self._avoided: list[tuple[Disc, float]] = []
         self._pending: tuple[DistanceField, Candidates] | None = None
@@ -198,8 +205,9 @@ class Agent:
         goal, rules = self.goal, self.config.exploration
         if goal is None:
             return self._now_s >= self._look_again_s
-        return (self._arrived or self._travelled_m - goal.travelled_m >= rules.travel_m
-                or self._now_s - goal.stamp_s >= rules.patience_s
+        hesitation = 2.0 ** max(0, min(self._turns - rules.turns, 16))
+        return (self._arrived or self._travelled_m - goal.travelled_m >= rules.travel_m * hesitation
+                or self._now_s - goal.stamp_s >= rules.patience_s * hesitation
                 or self.navigator.advice in (Advice.REPLAN_AROUND, Advice.GIVE_UP_GOAL)
                 or not self.world.is_traversable(goal.cells))
 
@@ -250,10 +258,19 @@ class Agent:
             raise PolicyError(f'choice {choice} is no candidate; valid: 0 to {len(found.cells) - 1}, or HOLD ({HOLD})')
         row, col = map(int, found.cells[choice])
         cells, bounds = way.path_to(row, col), self.world.bounds
+        self._note_turn(*bounds.planning_center_of(row, col))
         self.goal = Goal(*bounds.planning_center_of(row, col), (row, col), cells, self._travelled_m, self._now_s)
         self.navigator.follow(shortcut(cells, self.world.planning.traversable, bounds.planning_resolution_m,
                                        bounds.origin_x_m, bounds.origin_y_m))
         self.activity = Activity.EXPLORING
+
+    def _note_turn(self, x_m: float, y_m: float) -> None:
+        """Count turns away from the goal since the robot last learnt something or arrived; it now goes to here."""
+        known_m2, rules = self.world.replica.known_area_m2, self.config.exploration
+        if self.goal is None or self._arrived or abs(known_m2 - self._known_m2) >= rules.news_m2:
+            self._known_m2, self._turns = known_m2, 0
+        elif hypot(x_m - self.goal.x_m, y_m - self.goal.y_m) >= GOAL_KEPT_RANGES * self.model.lidar.range_max_m:
+            self._turns += 1
 
     def act(self) -> tuple[Twist, Outbox]:
         """Last part of a tick: the command, and what to send."""

@@ -5,7 +5,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from marl_core.mapping.frontiers import FrontierScratch
-from marl_core.specs import HOLD
+from marl_core.specs import HOLD, Candidate
 from models.compiled_scorer import best_candidate
 from sim.fast import motion
 from sim.fast.motion import (
@@ -16,6 +16,7 @@ from sim.fast.motion import (
     Terrain,
     credit,
     is_active,
+    note_turn,
     note_who_decides,
     open_window,
     send,
@@ -24,6 +25,8 @@ from sim.fast.motion import (
 )
 from sim.fast.radio import Air, Radio, exchange
 from sim.fast.sight import Batch, Fields, Frame, Survey, observe_all
+
+_IS_GOAL = int(Candidate.IS_GOAL)  # a plain int: numba reads it as a constant
 
 
 @njit(cache=True, nogil=True)
@@ -46,7 +49,7 @@ def step(frame: Frame, pace: Pace, radio: Radio, air: Air, terrain: Terrain, bel
          choices: NDArray[np.int64], seen: NDArray[np.int64]) -> int:
     """Send, walk until somebody has something to decide, credit. Returns the largest number of candidates left."""
     open_window(coverage)
-    _send_all(fleet, fields, batch, choices)
+    _send_all(beliefs, fleet, fields, batch, choices)
     while True:
         over = coverage.counters[motion.STEPS] >= pace.most_steps
         if not over:
@@ -63,17 +66,18 @@ def step(frame: Frame, pace: Pace, radio: Radio, air: Air, terrain: Terrain, bel
         if over or most > 0 or pace.together or np.max(fleet.left) == 0:
             break
         choices[:] = HOLD
-        _send_all(fleet, fields, batch, choices)
+        _send_all(beliefs, fleet, fields, batch, choices)
     credit(coverage, seen[0], seen[1])
     return np.max(fleet.left)
 
 
 @njit(cache=True, nogil=True)
-def _send_all(fleet: Fleet, fields: Fields, batch: Batch, choices: NDArray[np.int64]) -> None:
+def _send_all(beliefs: Beliefs, fleet: Fleet, fields: Fields, batch: Batch, choices: NDArray[np.int64]) -> None:
     """All who decide go where they chose."""
     for robot in range(choices.size):
         if fleet.deciding[robot]:
             chosen, cost = choices[robot], fields.cost[0, robot]
+            note_turn(beliefs, fleet, robot, chosen >= 0 and batch.candidates[robot, chosen, _IS_GOAL] > 0.0)
             if chosen >= 0:
                 send(fleet, robot, batch.cells[robot, chosen, 0], batch.cells[robot, chosen, 1], cost)
             else:

@@ -1,10 +1,11 @@
 """A whole exploration episode on a coarse grid, decision by decision.
 
 Semantics: point robots walk one cell edge at a time along shortest paths over what they know to be free, and look
-around after every ``step_m``. A robot decides after ``decide_every_m`` of way and when it has arrived. Without
-conditions everybody knows everything at once, and all decide as soon as one has to. Under conditions each robot has its
-own belief, hears others over a radio and decides for itself; some die or join late. Where conditions leave the radio
-perfect and the team whole, beliefs would be equal: then robots share one, which is as much quicker as they are many.
+around after every ``step_m``. A robot decides after ``decide_every_m`` of way and when it has arrived, but ever more
+rarely while it only turns to and fro and learns nothing. Without conditions everybody knows everything at once, and all
+decide as soon as one has to. Under conditions each robot has its own belief, hears others over a radio and decides for
+itself; some die or join late. Where conditions leave the radio perfect and the team whole, beliefs would be equal: then
+robots share one, which is as much quicker as they are many.
 """
 
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ class FastConfig:
     Attributes:
         step_m: way between two looks [m].
         decide_every_m: way after which a robot decides again [m].
+        turns: after more turns away from a goal without news, each doubles the way until the next decision.
         forget_s: teammates who were not heard for longer are not planned with [s].
         measures_hidden: whether ``hidden_m2`` is measured.
         milestones: coverage at which times are taken, ascending; the last one ends the episode.
@@ -49,6 +51,7 @@ class FastConfig:
 
     step_m: float = 0.4
     decide_every_m: float = ExplorationConfig().travel_m
+    turns: int = ExplorationConfig().turns
     forget_s: float = TeammatesConfig().fresh_s
     measures_hidden: bool = False
     milestones: tuple[float, ...] = (0.9, 0.95, 0.99)
@@ -150,7 +153,7 @@ class FastExploration:
             raise SimulationError(f'starts must be {self.robots} free cells (row, col) of the grid')
         config = self.config
         self._pace = Pace(config.step_m / self.grid.resolution_m, round(config.decide_every_m / config.step_m),
-                          self.conditions is None, max(1, round(limit_m / config.step_m)))
+                          config.turns, self.conditions is None, max(1, round(limit_m / config.step_m)))
         headings = np.random.default_rng(seed).uniform(-np.pi, np.pi, self.robots)
         self._radio = self._radio._replace(seed=seed)
         self._air = quiet_air(self._radio, self.robots)
@@ -347,6 +350,6 @@ def _episode(grid: CoarseGrid, cells: NDArray[np.int32], headings_rad: NDArray[n
     fleet = Fleet(owned, cells.copy(), headings_rad, np.full((robots, 2), -1, np.int32),
                   np.empty((robots, free, 2), np.int32), np.zeros(robots, np.int32), np.zeros(robots),
                   np.zeros(robots, np.bool_), np.zeros(robots), np.zeros(robots, np.int64),
-                  np.ones(robots, np.bool_), np.ones(robots, np.int64), np.zeros(robots, np.int64),
-                  np.full(robots, NEVER, np.int64))
+                  np.zeros(robots, np.int64), np.zeros(robots, np.int64), np.ones(robots, np.bool_),
+                  np.ones(robots, np.int64), np.zeros(robots, np.int64), np.full(robots, NEVER, np.int64))
     return beliefs, coverage, fleet

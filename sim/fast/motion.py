@@ -84,6 +84,8 @@ class Fleet(NamedTuple):
         holding: robots that chose to stay, or are there already. Shape: (N,), bool.
         travelled: way so far [cells]. Shape: (N,), float64.
         since: steps since its decision. Shape: (N,), int64.
+        turns: how often it turned away from its goal since it last learnt something or arrived. Shape: (N,), int64.
+        knew: cells that it knew then. Shape: (N,), int64.
         deciding: robots that decide now. Shape: (N,), bool.
         left: candidates that each had when it last decided, 1 before, 0 once it is dead. Shape: (N,), int64.
         first_step, last_step: between which a robot works, the last one excluded. Shape: (N,), int64.
@@ -99,6 +101,8 @@ class Fleet(NamedTuple):
     holding: NDArray[np.bool_]
     travelled: NDArray[np.float64]
     since: NDArray[np.int64]
+    turns: NDArray[np.int64]
+    knew: NDArray[np.int64]
     deciding: NDArray[np.bool_]
     left: NDArray[np.int64]
     first_step: NDArray[np.int64]
@@ -111,12 +115,14 @@ class Pace(NamedTuple):
     Attributes:
         step: way between two sweeps [cells].
         steps_per_decision: steps after which a robot decides again.
+        turns: after more turns without news, each one doubles the steps until the next decision.
         together: all decide as soon as one has to.
         most_steps: the episode ends here.
     """
 
     step: float
     steps_per_decision: int
+    turns: int
     together: bool
     most_steps: int
 
@@ -191,6 +197,17 @@ def credit(coverage: Coverage, seen: NDArray[np.int64], seen_alone: NDArray[np.i
                 seen[robot] += 1
                 if by == 1 << robot:
                     seen_alone[robot] += 1
+
+
+@njit(cache=True, nogil=True)
+def note_turn(beliefs: Beliefs, fleet: Fleet, robot: int, continues: bool) -> None:
+    """Count the turns of a robot that has just decided; ``continues``: to go on to its goal."""
+    known = beliefs.log_sizes[fleet.belief_of[robot]]
+    if known != fleet.knew[robot] or fleet.path_lengths[robot] <= 1:
+        fleet.knew[robot] = known
+        fleet.turns[robot] = 0
+    elif not continues:
+        fleet.turns[robot] += 1
 
 
 @njit(cache=True, nogil=True)
@@ -302,4 +319,6 @@ def note_who_decides(fleet: Fleet, pace: Pace, step: int) -> bool:
 @njit(cache=True, nogil=True)
 def _must_decide(fleet: Fleet, pace: Pace, robot: int, step: int) -> bool:
     arrived = fleet.path_lengths[robot] <= 1 and not fleet.holding[robot]
-    return arrived or fleet.since[robot] >= pace.steps_per_decision or fleet.first_step[robot] == step
+    hesitation = max(0, min(fleet.turns[robot] - pace.turns, 16))
+    patient = fleet.since[robot] < pace.steps_per_decision << hesitation
+    return arrived or not patient or fleet.first_step[robot] == step
