@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from marl_core.communication.authentication import Seal
 from marl_core.communication.communicator import CommunicationConfig, Communicator
 from marl_core.decision.deadlock import Advice, teammate_discs
-from marl_core.decision.features import GOAL_KEPT_RANGES
 from marl_core.decision.navigator import NOWHERE, NavigationConfig, Navigator
 from marl_core.decision.observation import Observation, observe
 from marl_core.decision.path import shortcut
@@ -27,7 +26,7 @@ from marl_core.mapping.frontiers import Candidates
 from marl_core.mapping.geodesics import DistanceField
 from marl_core.mapping.trust import Trust, TrustConfig
 from marl_core.mapping.world_model import Disc, WorldModel
-from marl_core.specs import HOLD, MAX_CANDIDATES, MAX_TEAM
+from marl_core.specs import HOLD, MAX_CANDIDATES, MAX_TEAM, Candidate
 from marl_core.types import (
     STOP,
     Activity,
@@ -154,6 +153,7 @@ class Agent:
         self._team: list[RobotStatus] = []
         self._travelled_m = self._known_m2 = 0.0
         self._turns = 0
+        self._continuing = np.empty(0, np.int64)  # candidates that continue the goal
         self._look_again_s = self._judged_s = -inf
         self._avoided: list[tuple[Disc, float]] = []
         self._pending: tuple[DistanceField, Candidates] | None = None
@@ -227,7 +227,7 @@ class Agent:
             return None
         goal = (self.goal.x_m, self.goal.y_m) if self.goal else (nan, nan)
         bounds = self.world.bounds
-        return observe(
+        observation = observe(
             self.world.planning.state, bounds.planning_resolution_m, bounds.origin_x_m, bounds.origin_y_m, range_m,
             found.cells, found.sizes,
             team_poses=np.array([self._pose, *(mate.pose for mate in team)]),
@@ -236,6 +236,8 @@ class Agent:
             team_ages_s=np.array([0.0, *(max(0.0, self._now_s - mate.stamp_s) for mate in team)]),
             team_costs=np.stack([way.cost[found.cells[:, 0], found.cells[:, 1]] for way in fields]),
             own_rank=sum(mate.robot < self.name for mate in team))
+        self._continuing = np.flatnonzero(observation.candidates[:, Candidate.IS_GOAL])
+        return observation
 
     def decide(self, choice: int) -> None:
         """Second part of a tick, when a decision is due: go to a candidate of the last observation, or HOLD.
@@ -258,19 +260,19 @@ class Agent:
             raise PolicyError(f'choice {choice} is no candidate; valid: 0 to {len(found.cells) - 1}, or HOLD ({HOLD})')
         row, col = map(int, found.cells[choice])
         cells, bounds = way.path_to(row, col), self.world.bounds
-        self._note_turn(*bounds.planning_center_of(row, col))
+        self._note_turn(turned=choice not in self._continuing)
         self.goal = Goal(*bounds.planning_center_of(row, col), (row, col), cells, self._travelled_m, self._now_s)
         self.navigator.follow(shortcut(cells, self.world.planning.traversable, bounds.planning_resolution_m,
                                        bounds.origin_x_m, bounds.origin_y_m))
         self.activity = Activity.EXPLORING
 
-    def _note_turn(self, x_m: float, y_m: float) -> None:
-        """Count turns away from the goal since the robot last learnt something or arrived; it now goes to here."""
+    def _note_turn(self, turned: bool) -> None:
+        """Count turns away from the goal since the robot last learnt something or arrived."""
         known_m2, rules = self.world.replica.known_area_m2, self.config.exploration
         if self.goal is None or self._arrived or abs(known_m2 - self._known_m2) >= rules.news_m2:
             self._known_m2, self._turns = known_m2, 0
-        elif hypot(x_m - self.goal.x_m, y_m - self.goal.y_m) >= GOAL_KEPT_RANGES * self.model.lidar.range_max_m:
-            self._turns += 1
+        else:
+            self._turns += turned
 
     def act(self) -> tuple[Twist, Outbox]:
         """Last part of a tick: the command, and what to send."""

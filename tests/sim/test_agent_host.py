@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from pettingzoo.test import parallel_api_test
 
+from marl_core.agent import AgentConfig, ExplorationConfig
+from marl_core.decision.observation import Observation
 from marl_core.decision.policies import POLICIES, make_policy
-from marl_core.specs import OBSERVATION
+from marl_core.specs import OBSERVATION, Candidate
 from marl_core.trace import TraceWriter, read_trace
 from marl_core.types import Twist
 from sim.agent_host import AgentHost, AgentHostConfig, SimulatedFleet
@@ -179,3 +181,22 @@ def test_agents_die_and_join_late() -> None:
         observations, _, _, _, infos = env.step(base_choices(observations))
     assert infos['robot_0']['complete'] and fleet.agents[1].decisions > 0
     assert [status.robot for status in fleet.agents[0]._team] == ['robot_1']
+
+
+class Turncoat:
+    """Goes anywhere but to where it goes."""
+
+    name = 'turncoat'
+
+    def choose(self, observation: Observation) -> int:
+        """See Policy."""
+        return int(np.argmin(observation.candidates[:, Candidate.IS_GOAL]))
+
+
+@pytest.mark.parametrize(('turns', 'completes'), [(8, True), (10**6, False)])
+def test_a_robot_that_always_wants_to_be_elsewhere_arrives_all_the_same(turns: int, completes: bool) -> None:
+    config = AgentHostConfig(agent=AgentConfig(exploration=ExplorationConfig(turns=turns, patience_s=1e3)))
+    fleet = SimulatedFleet(load_world('maze:3', SMALL), ['a'], config, policy=Turncoat)
+    while not fleet.is_done and fleet.simulation.time_s < 500.0:
+        fleet.tick()
+    assert fleet.is_done == completes

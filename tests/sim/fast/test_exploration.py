@@ -196,3 +196,14 @@ def test_wrong_use_is_refused() -> None:
     for wrong in ([31], [-2], [0, 0]):
         with pytest.raises(SimulationError, match='must choose HOLD or one of its candidates'):
             episode.step(np.array(wrong))
+
+
+@pytest.mark.parametrize(('turns', 'completes'), [(8, True), (10**6, False)])
+def test_who_always_wants_to_be_elsewhere_arrives_all_the_same(turns: int, completes: bool) -> None:
+    """In the middle of a corridor whose both ends are unknown, a robot turns round at every decision."""
+    episode = FastExploration(corridor(40), robots=1, sensor_range_m=2.0, config=FastConfig(turns=turns))
+    episode.reset(np.array([[1, 20]]), limit_m=200.0)
+    while not (episode.done or episode.out_of_time):
+        others = episode.observations['candidates'][0, :, Candidate.IS_GOAL] == 0.0
+        episode.step(np.array([np.argmax(others & episode.observations['candidate_mask'][0])]))
+    assert episode.complete == completes
