@@ -20,7 +20,7 @@ from marl_core.errors import TrainingError
 from sim.learning.players import Do, Players, Work, WorkerDied, attempt
 from sim.learning.rollout import Player, Source
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
 """So long may a cluster take to find room for all workers."""
 
 CONNECT_TIMEOUT_S = 5.0
