@@ -10,7 +10,7 @@ COMMAND = [sys.executable, '-m', 'marl_nodes.fleet.commands', 'chaos', '--robots
            '--policy', 'minpos', '--physics', 'kinematic']
 TIMELINE = """
 events:
-- {at_s: 1, links: {loss: 0.3, duplication: 0.1, delay_s: 1.0}}
+- {at_s: 1, links: {loss: 0.3, duplication: 0.5, delay_s: 1.0}}
 - {at_s: 3, kill: [map]}
 - {at_s: 5, partition: [[robot_1], [robot_2, map]]}
 - {at_s: 7, kill: [robot_1]}
