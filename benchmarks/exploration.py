@@ -26,7 +26,7 @@ def measure() -> list[Row]:
     return [
         Row('episode of 4 robots, 0.4 m cells, base rule', _milliseconds(grids[0.4]), 'ms', 40.0, at_least=False),
         Row('episode of 4 robots, 0.2 m cells, base rule', base_ms, 'ms', 100.0, at_least=False),
-        Row('the same by a scorer, relative to the base rule',
+        Row('episode of 4 robots, 0.2 m cells, a scorer relative to the base rule',
             _milliseconds(grids[0.2], np.full((CONTEXTS, FEATURES), 1e-6)) / base_ms, '×', 1.2, at_least=False),
         Row('episode of 4 robots, 0.2 m cells, any policy by Observation',
             1e3 * fmean(seconds_per_call(partial(run_episode, grid, burgard, ROBOTS), repeats=3)
